@@ -1,0 +1,1 @@
+"""The cohort: schema, vocabulary, readers and writers, checks."""

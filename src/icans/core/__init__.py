@@ -1,0 +1,1 @@
+"""Ground layer: errors, time, units, random streams, provenance, files, progress, execution."""

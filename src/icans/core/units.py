@@ -1,0 +1,143 @@
+"""Units at the border: UCUM codes, the spellings that laboratories use, and conversion.
+
+Inside the package every analyte has one canonical unit (``cohort/vocabulary/analytes.toml``), written in
+UCUM. Reading UCUM is left to ``ucumvert``, arithmetic to ``pint``. Mass-to-mole conversion needs the
+molar mass of the analyte; conversion between fibrinogen-equivalent (FEU) and D-dimer (DDU) units needs a
+factor and is refused here.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from icans.core.errors import UnitError
+
+#: Spellings met in laboratory exports, as UCUM codes. Keys are compared after :func:`_plain`.
+SPELLINGS: dict[str, str] = {
+    "c": "Cel", "degc": "Cel", "°c": "Cel", "celsius": "Cel",
+    "f": "[degF]", "degf": "[degF]", "°f": "[degF]", "fahrenheit": "[degF]",
+    "k/ul": "10*3/uL", "k/mm3": "10*3/uL", "th/ul": "10*3/uL", "thou/ul": "10*3/uL", "10^3/ul": "10*3/uL",
+    "x10^3/ul": "10*3/uL", "10e3/ul": "10*3/uL", "10^9/l": "10*9/L", "x10^9/l": "10*9/L", "10e9/l": "10*9/L",
+    "giga/l": "10*9/L", "g/l": "g/L", "cells/ul": "/uL", "cells/mm3": "/uL", "/mm3": "/uL", "10^12/l": "10*12/L",
+    "mmhg": "mm[Hg]", "cmh2o": "cm[H2O]", "bpm": "/min", "beats/min": "/min", "breaths/min": "/min",
+    "iu/l": "[IU]/L", "iu/dl": "[IU]/dL", "iu/ml": "[IU]/mL", "ui/l": "[IU]/L", "u/l": "U/L",
+    "mg/l": "mg/L", "mg/dl": "mg/dL", "ng/ml": "ng/mL", "pg/ml": "pg/mL", "ug/l": "ug/L", "mcg/l": "ug/L",
+    "ug/ml": "ug/mL", "mcg/ml": "ug/mL", "ng/l": "ng/L", "ng/dl": "ng/dL", "g/dl": "g/dL", "ug/dl": "ug/dL",
+    "umol/l": "umol/L", "mmol/l": "mmol/L", "nmol/l": "nmol/L", "pmol/l": "pmol/L", "meq/l": "meq/L",
+    "mg/l feu": "mg/L{FEU}", "ug/ml feu": "ug/mL{FEU}", "ng/ml feu": "ng/mL{FEU}", "mg/l ddu": "mg/L{DDU}",
+    "ug/ml ddu": "ug/mL{DDU}", "ng/ml ddu": "ng/mL{DDU}", "seconds": "s", "sec": "s", "percent": "%",
+    "ratio": "1", "fraction": "1", "inr": "{INR}", "l/min": "L/min", "ml": "mL", "score": "{score}", "": "1",
+}  # fmt: skip
+
+
+def ucum(unit: str) -> str:
+    """The UCUM code of a unit as written: known spellings first (``K/uL`` would be kelvin), then UCUM.
+
+    Raises
+    ------
+    UnitError
+        The text is neither.
+    """
+    text = unit.strip().replace("µ", "u").replace("μ", "u").replace("·", ".")
+    if text == "G/L":
+        raise UnitError("unit 'G/L' may mean 10*9/L (giga) or g/L (gram): write the one that is meant")
+    known = SPELLINGS.get(_plain(text))
+    if known is not None:
+        return known
+    if _is_ucum(text):
+        return text
+    raise UnitError(f"unit {unit!r} is neither a UCUM code nor a spelling known here")
+
+
+def convert(
+    values: npt.ArrayLike, source: str, target: str, *, molar_mass_g_mol: float | None = None
+) -> npt.NDArray[np.float64]:
+    """Values in ``source`` units as values in ``target`` units.
+
+    Parameters
+    ----------
+    values
+        Shape (n,) or scalar; NaN stays NaN.
+    source, target
+        UCUM codes or known spellings.
+    molar_mass_g_mol
+        Needed between mass and amount of substance.
+
+    Raises
+    ------
+    UnitError
+        Unknown unit, or no conversion exists.
+    """
+    source, target = ucum(source), ucum(target)
+    array = np.asarray(values, dtype=float)
+    if source == target:
+        return array.copy()
+    slope, offset = _affine(source, target, molar_mass_g_mol)
+    return array * slope + offset
+
+
+@cache
+def _affine(source: str, target: str, molar_mass_g_mol: float | None) -> tuple[float, float]:
+    """``target = slope * source + offset``."""
+    if _basis(source) != _basis(target):
+        raise UnitError(f"{source!r} and {target!r} count different things (FEU and DDU are not interchangeable)")
+    registry = _registry()
+    units = registry.from_ucum(_bare(source)).units, registry.from_ucum(_bare(target)).units
+    scale = tuple(registry.from_ucum(_bare(code)).magnitude for code in (source, target))
+    context: list[Any] = []
+    if molar_mass_g_mol is not None:
+        context = ["chemistry"]
+
+    def one(value: float) -> float:
+        quantity = registry.Quantity(value * scale[0], units[0])
+        mass = registry.Quantity(molar_mass_g_mol, "g/mol") if molar_mass_g_mol is not None else None
+        moved = quantity.to(units[1], *context, **({"mw": mass} if mass is not None else {}))
+        return float(moved.magnitude) / scale[1]
+
+    import pint
+
+    try:
+        at_zero, at_one = one(0.0), one(1.0)
+    except pint.errors.PintError as error:
+        hint = "" if molar_mass_g_mol is not None else " (a molar mass would be needed between mass and moles)"
+        raise UnitError(f"no conversion from {source!r} to {target!r}{hint}") from error
+    return at_one - at_zero, at_zero
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", text.strip().lower().replace("×", "x")).replace(" / ", "/")
+
+
+def _basis(code: str) -> str | None:
+    found = re.search(r"\{(FEU|DDU)\}", code)
+    return found.group(1) if found else None
+
+
+def _bare(code: str) -> str:
+    """The code without annotations in braces, which carry no dimension."""
+    return re.sub(r"\{[^}]*\}", "", code) or "1"
+
+
+@cache
+def _is_ucum(text: str) -> bool:
+    if not text:
+        return False
+    try:
+        _registry().from_ucum(_bare(text))
+    except Exception:  # lark and pint raise many kinds; any of them means "not UCUM"
+        return False
+    return True
+
+
+@cache
+def _registry() -> Any:
+    from ucumvert import PintUcumRegistry
+
+    registry = PintUcumRegistry()
+    registry.enable_contexts()
+    return registry
