@@ -72,7 +72,8 @@ class Cohort:
         shaped = definition.shape_up(frame)
         if name in SORT:
             shaped = _sorted(shaped, SORT[name])
-        cohort = replace(self, **{name: shaped})
+        replaced: dict[str, Any] = {name: shaped}
+        cohort = replace(self, **replaced)
         return cohort if changes is None else cohort.with_changes(changes)
 
     def with_changes(self, changes: pd.DataFrame) -> Cohort:
@@ -85,7 +86,7 @@ class Cohort:
         missing = sorted(wanted - set(self.patient_ids))
         if missing:
             raise KeyError(f"{len(missing)} patients are not in cohort {self.name!r}, e.g. {missing[:3]}")
-        kept = {}
+        kept: dict[str, Any] = {}
         for name in schema.TABLES:
             frame = self.table(name)
             kept[name] = frame[frame["patient_id"].isin(wanted)].reset_index(drop=True)
@@ -97,7 +98,7 @@ class Cohort:
 
         ``time_h`` is one landmark for all, or one for each patient.
         """
-        kept = {}
+        kept: dict[str, Any] = {}
         for name in schema.TABLES:
             frame = self.table(name)
             if name == "patients":

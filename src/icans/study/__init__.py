@@ -1,0 +1,1 @@
+"""The main job: a study file in, a results folder out."""
