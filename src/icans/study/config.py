@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -72,7 +73,7 @@ class ForecastSection(_Section):
     @field_validator("landmarks_d", "horizons_d")
     @classmethod
     def _increasing(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if not values or any(b <= a for a, b in zip(values, values[1:], strict=False)):
+        if not values or any(b <= a for a, b in itertools.pairwise(values)):
             raise ValueError("at least one value, in increasing order, none twice")
         return values
 

@@ -1,0 +1,127 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from icans.cli.shell import answer, guarded
+
+app = typer.Typer(
+    name="icans",
+    help="Predicting and preventing ICANS, the neurotoxicity of CAR T-cell therapy. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")]
+Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: every core).")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from icans.core.provenance import package_version
+
+        typer.echo(f"icans {package_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that every command shares."""
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="A study file (TOML), a cohort folder, or the name of a public data set.")],
+    output: Output = None,
+    overwrite: Overwrite = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not take up an interrupted run.")] = False,
+    workers: Workers = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cohort in, results folder with report.html out. An interrupted run is taken up where it stopped."""
+    with guarded(json, quiet):
+        from icans.study.main import run_study
+        from icans.study.source import study_for
+
+        result = run_study(study_for(study), output=output, overwrite=overwrite, fresh=fresh, workers=workers)
+        answer(result.as_dict(), result.text(), json)
+
+
+@app.command()
+def demo(
+    output: Output = None,
+    patients: Annotated[int, typer.Option(min=60, max=20_000, help="Synthetic patients.")] = 240,
+    seed: Annotated[int, typer.Option(min=0)] = 20240201,
+    workers: Workers = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The main job on a synthetic cohort, labelled so everywhere."""
+    with guarded(json, quiet):
+        from icans.study.main import run_study
+        from icans.study.source import demo_study
+
+        result = run_study(
+            demo_study(patients, seed), output=output or Path("results/demo"), overwrite=True, workers=workers
+        )
+        answer(result.as_dict(), result.text(), json)
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="A cohort folder, a bundle, a table, in any format that can be read.")],
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """List every problem of every file at once. Exit code 2 when there are errors."""
+    with guarded(json, quiet):
+        from icans.study.source import check_source
+
+        report = check_source(path)
+        answer(report.as_dict(), report.text(), json)
+        if not report.ok:
+            raise typer.Exit(2)
+
+
+@app.command()
+def grade(
+    path: Annotated[Path, typer.Argument(help="A cohort with bedside findings (table assessments).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV file for the daily grades.")],
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Grade bedside findings under every scheme that they allow."""
+    with guarded(json, quiet):
+        from icans.study.grade import grade_file
+
+        result = grade_file(path, output, overwrite=overwrite)
+        answer(result.as_dict(), result.text(), json)
+
+
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="A data set; without it, the list.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download it into the cache (the licence is shown).")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Public data sets: what they hold, their licences, their traps; and how to get them."""
+    with guarded(json, quiet):
+        from icans.study.source import show_datasets
+
+        value, text = show_datasets(name, fetch=fetch)
+        answer(value, text, json)
