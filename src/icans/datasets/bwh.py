@@ -168,23 +168,26 @@ def _log_crs(one: pd.DataFrame, draft: Draft) -> None:
     draft.log("grades", "scheme.assumed", "the file names no scheme for the CRS grade; ASTCT is taken",
               item="CRS", column="scheme", new="ASTCT", rows=len(one))  # fmt: skip
     odd = one[(one["severity"] == 0) & one["onset"].notna()]
-    draft.log("grades", "crs.contradiction", "CRS grade 0 with a day of onset: the grade is kept, the day set aside",
-              patient_id=odd["patient_id"], item="CRS", column="onset", old=odd["onset"]) if len(odd) else None  # fmt: skip
+    if len(odd):
+        why = "CRS grade 0 with a day of onset: the grade is kept, the day set aside"
+        draft.log("grades", "crs.contradiction", why, patient_id=odd["patient_id"], item="CRS", old=odd["onset"])
     filler = one[(one["severity"] == 0) & one["peak"].notna()]
     if len(filler):
-        draft.log("grades", "crs.filler", "CRS grade 0 has no peak: the file holds the first day of the record",
-                  item="CRS", column="peak day", rows=len(filler))  # fmt: skip
+        why = "CRS grade 0 has no peak: the file holds the first day of the record"
+        draft.log("grades", "crs.filler", why, item="CRS", column="peak day", rows=len(filler))
     late = one[(one["severity"] > 1) & one["peak"].isna()]
     if len(late):
-        draft.log("grades", "time.unknown",
-                  "the day of the highest CRS grade is missing: it stands at the onset and is known at the record's end",
-                  patient_id=late["patient_id"], time_h=late["onset"] * HOURS_PER_DAY, item="CRS")  # fmt: skip
+        why = (
+            "the day of the highest CRS grade is missing: it stands at the onset and is known at the end of the record"
+        )
+        time = late["onset"] * HOURS_PER_DAY
+        draft.log("grades", "time.unknown", why, patient_id=late["patient_id"], time_h=time, item="CRS")
     given = one[one["toci"] > 0]
     if len(given):
-        draft.log("treatments", "treatment.undated",
-                  "doses are counted without a day; a treatment needs a time, and none is invented",
-                  patient_id=given["patient_id"], item="tocilizumab",
-                  old=given["toci"].astype(int).astype(str) + " doses")  # fmt: skip
+        why = "doses are counted without a day; a treatment needs a time, and none is invented"
+        doses = given["toci"].astype(int).astype(str) + " doses"
+        draft.log("treatments", "treatment.undated", why,
+                  patient_id=given["patient_id"], item="tocilizumab", old=doses)  # fmt: skip
 
 
 def _grades(
