@@ -94,7 +94,8 @@ _AVAILABLE = Column("available_h", "number", "when the row could be known, hours
 MATRICES = ("plasma", "serum", "blood", "urine", "csf", "vital", "eeg", "mri", "clinical")
 CENSORING = ("none", "left", "right")
 TOXICITIES = ("ICANS", "CRS", "IEC-HS", "ICAHT", "T-ICAHT", "TIAN", "neurotoxicity")
-SCHEMES = ("ASTCT", "CARTOX", "mCRES", "CTCAE4", "CTCAE5", "Lee2014", "Penn", "ICE", "ICAHT", "TIAN2023", "IEC-HS2023")
+SCHEMES = ("ASTCT", "ASTCT_adjusted", "CARTOX", "mCRES", "CTCAE4", "CTCAE5", "Lee2014", "Penn", "ICE", "ICAHT",
+           "ICAHT_early", "ICAHT_late", "TIAN2023", "IEC-HS2023")  # fmt: skip
 GRADE_SOURCES = ("delivered", "derived")
 EVENTS = ("discharge", "death", "relapse", "next_therapy", "last_seen", "transplant", "icu_admission", "icu_discharge")
 RECORDING_KINDS = ("eeg", "mri")

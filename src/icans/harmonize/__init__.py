@@ -1,0 +1,1 @@
+"""Bring delivered tables to one footing: units, assays, batches, grades, gaps."""
