@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -25,6 +25,7 @@ class Analyte:
     loinc: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     molar_mass: float | None = None
+    loinc_checked: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,17 @@ class Item:
     allowed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Drug:
+    """One drug or cell product: other names, class and usual routes."""
+
+    name: str
+    label: str
+    group: str
+    synonyms: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+
+
 @cache
 def analytes() -> dict[str, Analyte]:
     """Every analyte by name."""
@@ -48,6 +60,26 @@ def analytes() -> dict[str, Analyte]:
     }
 
 
+def extended(extra: Mapping[str, Analyte] | None = None) -> dict[str, Analyte]:
+    """The vocabulary and analytes of the caller's own, e.g. the concentration of a study drug.
+
+    Nothing is registered anywhere: pass the same mapping to every function that takes ``extra_analytes``.
+
+    Raises
+    ------
+    ValueError
+        A key that is not the analyte's name, or a name that the vocabulary has with another meaning.
+    """
+    known = dict(analytes())
+    for name, entry in (extra or {}).items():
+        if entry.name != name:
+            raise ValueError(f"extra analyte {name!r} calls itself {entry.name!r}")
+        if known.get(name, entry) != entry:
+            raise ValueError(f"analyte {name!r} is in the vocabulary with another definition; choose another name")
+        known[name] = entry
+    return known
+
+
 @cache
 def items() -> dict[str, Item]:
     """Every bedside item by name."""
@@ -55,6 +87,21 @@ def items() -> dict[str, Item]:
         name: Item(name=name, **{**entry, "allowed": tuple(entry.get("allowed", ()))})
         for name, entry in _read("items.toml").items()
     }
+
+
+@cache
+def drugs() -> dict[str, Drug]:
+    """Every drug by generic name."""
+    return {
+        name: Drug(name=name, **{key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()})
+        for name, entry in _read("drugs.toml").items()
+    }
+
+
+@cache
+def by_synonym() -> dict[str, str]:
+    """Generic name of a drug by any of its names in lower case, the generic name included."""
+    return {word.lower(): drug.name for drug in drugs().values() for word in (drug.name, *drug.synonyms)}
 
 
 @cache
