@@ -12,7 +12,3 @@ def main() -> None:
     from icans.cli.app import app
 
     app()
-
-
-if __name__ == "__main__":
-    main()

@@ -43,7 +43,9 @@ def _root(
 
 @app.command()
 def run(
-    study: Annotated[str, typer.Argument(help="A study file (TOML), a cohort folder, or the name of a public data set.")],
+    study: Annotated[
+        str, typer.Argument(help="A study file (TOML), a cohort folder, or the name of a public data set.")
+    ],
     output: Output = None,
     overwrite: Overwrite = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not take up an interrupted run.")] = False,

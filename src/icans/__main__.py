@@ -1,0 +1,5 @@
+"""``python -m icans``."""
+
+from icans.cli import main
+
+main()

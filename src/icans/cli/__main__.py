@@ -1,0 +1,5 @@
+"""``python -m icans.cli``."""
+
+from icans.cli import main
+
+main()
