@@ -63,7 +63,7 @@ def test_lock_files_pin_with_hashes_and_name_no_index(name):
 def test_run_and_dev_environments_agree():
     def pins(name: str) -> set[str]:
         text = (ROOT / "requirements" / name).read_text()
-        return set(re.findall(r"^\S+==\S+(?: ; [^\\\n]+)?", text, re.M))
+        return set(re.findall(r"^\S+==[^ ;]+", text, re.M))
 
     assert pins("run.lock") <= pins("dev.lock")
 
