@@ -1,0 +1,1 @@
+"""Forecasting: outcomes, features, the ladder of models, cross-validation, forecasts for single patients."""

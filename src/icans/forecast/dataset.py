@@ -1,0 +1,116 @@
+"""Outcome and feature table of a task, row by row together; steps that learn from a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from icans.cohort.cohort import Cohort
+from icans.forecast.features import FeatureSpec, features_at
+from icans.forecast.incidence import incidence, supported
+from icans.forecast.outcomes import EVENT, Horizon, Task, known_status, landmark_times, outcome_table
+
+
+class FittedStep(Protocol):
+    """A step that has learned from a training cohort."""
+
+    def apply(self, cohort: Cohort) -> Cohort:
+        """The cohort, changed by what was learned."""
+        ...
+
+
+class CohortStep(Protocol):
+    """A step that learns from a cohort before features are made: batch correction, imputation of a panel ..."""
+
+    def fit(self, cohort: Cohort) -> FittedStep:
+        """Learn from the training patients."""
+        ...
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Stacked risk sets: features and outcome of the same rows."""
+
+    table: pd.DataFrame
+    outcome: pd.DataFrame
+
+    def of(self, patient_ids: Sequence[str] | set[str]) -> Examples:
+        """The rows of some patients."""
+        mine = self.outcome["patient_id"].isin(set(patient_ids)).to_numpy()
+        return Examples(self.table[mine], self.outcome[mine].reset_index(drop=True))
+
+    def repeated(self, patient_ids: Sequence[str]) -> Examples:
+        """The rows of patients drawn with repetition (a bootstrap sample); copies keep their patient's name."""
+        rows = self.outcome.groupby("patient_id").indices
+        index = np.concatenate([rows[p] for p in patient_ids if p in rows])
+        return Examples(self.table.iloc[index], self.outcome.iloc[index].reset_index(drop=True))
+
+
+def examples(cohort: Cohort, task: Task, landmarks_h: Sequence[float], spec: FeatureSpec | None = None) -> Examples:
+    """Risk sets of a task with the features known at each landmark."""
+    outcome = outcome_table(cohort, task, landmarks_h)
+    return examples_for(cohort, task, outcome, spec)
+
+
+def examples_for(cohort: Cohort, task: Task, outcome: pd.DataFrame, spec: FeatureSpec | None = None) -> Examples:
+    """Features for the rows of an outcome table."""
+    spec = (spec or FeatureSpec()).resolve(cohort)
+    at = landmark_times(cohort, task, outcome).to_numpy(dtype=float)
+    return Examples(features_at(cohort, outcome[["patient_id", "landmark_h"]], at, spec), outcome)
+
+
+def cells(outcome: pd.DataFrame, horizons: Sequence[Horizon], min_events: int) -> pd.DataFrame:
+    """Which landmark and horizon can be judged.
+
+    Returns
+    -------
+    DataFrame
+        One row per landmark and horizon: landmark_h, horizon_h (window in hours), horizon (label), position (in
+        ``horizons``), at_risk, events (within the window), free (known to be free of the event at its end),
+        incidence (Aalen-Johansen), reason ("" when it is judged).
+    """
+    rows = []
+    for landmark, group in outcome.groupby("landmark_h", sort=True):
+        curve = incidence(group["time_h"], group["event"], EVENT)
+        limit = supported(group["time_h"], group["event"])
+        for position, horizon in enumerate(horizons):
+            window = float(horizon.window(float(landmark)))
+            status = known_status(group["time_h"].to_numpy(), group["event"].to_numpy(), window)
+            rows.append(
+                {
+                    "landmark_h": float(landmark),
+                    "horizon_h": window,
+                    "horizon": horizon.label,
+                    "position": position,
+                    "at_risk": len(group),
+                    "events": int((status == 1).sum()),
+                    "free": int((status == 0).sum()),
+                    "incidence": float(curve(window)),
+                    "reason": _reason(window, status, limit, min_events),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def end_of_support(outcome: pd.DataFrame) -> float:
+    """The last whole day (hours after the anchor) that the first landmark's risk set supports; inf: no limit."""
+    first = outcome[outcome["landmark_h"] == outcome["landmark_h"].min()]
+    limit = supported(first["time_h"], first["event"]) + float(first["landmark_h"].iloc[0])
+    return float(np.floor(limit / 24.0) * 24.0) if np.isfinite(limit) else limit
+
+
+def _reason(window: float, status: np.ndarray, limit: float, min_events: int) -> str:
+    events, free = int((status == 1).sum()), int((status == 0).sum())
+    if window <= 0:
+        return "the landmark lies at or after the end of the horizon"
+    if window > limit:
+        return f"follow-up ends before: fewer than 1 in 10 would still be seen after {limit / 24:g} d"
+    if events < min_events:
+        return f"{events} events, fewer than {min_events}"
+    if free < min_events:
+        return f"{free} patients known to be free of the event at the end, fewer than {min_events}"
+    return ""

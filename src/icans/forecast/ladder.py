@@ -1,0 +1,61 @@
+"""The ladder: the ordered list of rival models that every claim is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from icans.forecast.models.base import Forecaster
+from icans.forecast.models.boosting import Boosting
+from icans.forecast.models.cox import LandmarkCox
+from icans.forecast.models.logistic import LastValueLogistic, Recalibrated
+from icans.forecast.models.prevalence import Prevalence
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One model of the ladder: a short name for tables, one sentence for people, and the model."""
+
+    name: str
+    description: str
+    model: Forecaster
+
+
+#: The clinical rule that needs no laboratory: CRS comes first, and ICANS follows it by some three days.
+EARLY_CRS = Rung(
+    "crs_rule",
+    "largest CRS grade of days 0-3 (as far as known), recalibrated to the risk set",
+    Recalibrated(("grade.CRS.max_d0_3",)),
+)
+
+
+def ladder(scores: Sequence[Rung] = (), *, names: Sequence[str] | None = None) -> tuple[Rung, ...]:
+    """The rungs in order, from the simplest to the most flexible.
+
+    Parameters
+    ----------
+    scores
+        Published scores (:func:`icans.forecast.models.scores.score_rungs`), put after the incidence by day.
+    names
+        Only these, in this order of the ladder; KeyError for an unknown name.
+    """
+    rungs = (
+        Rung("prevalence", "incidence of the risk set on that day (Aalen-Johansen), the same for everybody",
+             Prevalence()),
+        *scores,
+        EARLY_CRS,
+        Rung("logistic_last", "ridge logistic regression on newest values, grades and drugs as known",
+             LastValueLogistic()),
+        Rung("cox_last", "ridge cause-specific Cox supermodel on the same features, one baseline per landmark",
+             LandmarkCox()),
+        Rung("cox_supermodel", "the same with effects that may change with the day of the landmark",
+             LandmarkCox(interactions=True)),
+        Rung("boosting", "gradient-boosted trees on summaries (newest, max, min, mean, slope, area)", Boosting()),
+    )  # fmt: skip
+    if names is None:
+        return rungs
+    known = {rung.name: rung for rung in rungs}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise KeyError(f"the ladder has no {unknown}; it has {list(known)}")
+    return tuple(rung for rung in rungs if rung.name in set(names))

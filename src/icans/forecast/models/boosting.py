@@ -1,0 +1,171 @@
+"""Rung (f): gradient boosting on summaries, with the settings of small data.
+
+Trees start from the incidence by day (as the logistic models do), so that no tree at all means "incidence by
+day". Missing values are filled as for the linear models: left to the trees they would become a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from icans.core.errors import NotEstimableError
+from icans.core.random import stream
+from icans.forecast.models.base import DayBaseline, check_aligned, fitted_for, labels
+from icans.forecast.models.logistic import sum_by_source
+from icans.forecast.outcomes import Horizon
+from icans.forecast.preprocess import PrepareSpec, preprocessor
+from icans.forecast.ridge import deviance, expit
+from icans.forecast.tuning import choose, ever_event, patient_folds
+
+Floats = NDArray[np.float64]
+
+#: Trees only need order: no transform, no scale, no winsorising.
+PREPARE = PrepareSpec(transform="none", winsor=None, standardise=False)
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """LightGBM on every summary feature; the number of trees by grouped inner cross-validation, one-SE rule.
+
+    Parameters
+    ----------
+    trees
+        Numbers of trees tried; 0 is the incidence by day.
+    leaves, min_rows, rate, ridge, feature_share, row_share
+        Shallow trees (interactions of two or three), leaves of at least ``min_rows`` stacked rows (some five
+        patients), slow learning and a ridge on the leaf values, because cohorts have tens of events.
+    tune_horizon
+        Position in the list of horizons at which the number of trees is chosen (the last by default: it has the
+        most events).
+    inner_folds
+        Folds of the inner cross-validation.
+    """
+
+    trees: tuple[int, ...] = (0, 10, 20, 40, 80)
+    leaves: int = 4
+    min_rows: int = 25
+    rate: float = 0.05
+    ridge: float = 5.0
+    feature_share: float = 0.5
+    row_share: float = 0.8
+    tune_horizon: int = -1
+    inner_folds: int = 3
+    rule: str = "one_se"
+    prepare: PrepareSpec = field(default_factory=lambda: PREPARE)
+
+    def fit(
+        self, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int = 0
+    ) -> FittedBoosting:
+        """Choose the number of trees inside the training data, then fit one model for each horizon."""
+        check_aligned(table, outcome)
+        count = self.trees[self._tune(table, outcome, list(horizons)[self.tune_horizon], seed)]
+        pipeline = preprocessor(self.prepare).fit(table)
+        frame = pipeline.transform(table)
+        baseline = DayBaseline.fit(outcome, horizons)
+        models = {}
+        for horizon in horizons:
+            y, weight = labels(outcome, horizon)
+            models[horizon] = self._boost(frame, y, weight, baseline.logit(table, horizon), count, seed)
+        return FittedBoosting(pipeline, frame.columns.tolist(), baseline, models, count)
+
+    def _tune(self, table: pd.DataFrame, outcome: pd.DataFrame, horizon: Horizon, seed: int) -> int:
+        strata = ever_event(outcome)
+        events = int((strata == 2).sum())
+        folds = min(self.inner_folds, events, len(strata))
+        if folds < 2:
+            raise NotEstimableError(f"{events} patients with an event: too few to choose the number of trees")
+        fold_of = patient_folds(strata, folds, stream(seed, "inner folds"))
+        mine = outcome["patient_id"].map(fold_of).to_numpy()
+        losses = np.full((folds, len(self.trees)), np.nan)
+        y, weight = labels(outcome, horizon)
+        for k in range(folds):
+            train, test = mine != k, mine == k
+            pipeline = preprocessor(self.prepare).fit(table[train])
+            baseline = DayBaseline.fit(outcome[train], [horizon])
+            offset = baseline.logit(table[train], horizon)
+            model = self._boost(
+                pipeline.transform(table[train]), y[train], weight[train], offset, max(self.trees), seed
+            )
+            if weight[test].sum() == 0:
+                continue
+            start, X = baseline.logit(table[test], horizon), pipeline.transform(table[test])
+            for j, trees in enumerate(self.trees):
+                losses[k, j] = deviance(y[test], expit(start + _raw(model, X, trees)), weight[test])
+        return choose(losses, self.rule)
+
+    def _boost(self, X: pd.DataFrame, y: Floats, weight: Floats, offset: Floats, trees: int, seed: int) -> Any:
+        import lightgbm
+
+        seen = weight > 0
+        if trees == 0 or X.shape[1] == 0 or np.ptp(y[seen]) == 0:
+            return None
+        data = lightgbm.Dataset(
+            X.to_numpy(dtype=float)[seen], y[seen], weight=weight[seen], init_score=offset[seen], free_raw_data=True
+        )
+        return lightgbm.train(self._parameters(seed), data, num_boost_round=trees)
+
+    def _parameters(self, seed: int) -> dict[str, Any]:
+        return {
+            "objective": "binary",
+            "boost_from_average": False,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.min_rows,
+            "learning_rate": self.rate,
+            "lambda_l2": self.ridge,
+            "feature_fraction": self.feature_share,
+            "bagging_fraction": self.row_share,
+            "bagging_freq": 1,
+            "max_bin": 63,
+            "seed": int(stream(seed, "boosting").integers(2**31 - 1)),
+            "deterministic": True,
+            "force_col_wise": True,
+            "num_threads": 1,
+            "verbosity": -1,
+        }
+
+
+@dataclass(frozen=True)
+class FittedBoosting:
+    """One LightGBM model for each horizon (None: no tree)."""
+
+    pipeline: Pipeline
+    names: list[str]
+    baseline: DayBaseline
+    models: dict[Horizon, Any]
+    trees: int
+
+    @property
+    def parameters(self) -> int:
+        """Candidate features; trees have no smaller count of parameters to state."""
+        return len(self.names)
+
+    def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
+        """Probability of the event within the horizon."""
+        model = fitted_for(self.models, horizon)
+        return expit(self.baseline.logit(table, horizon) + _raw(model, self.pipeline.transform(table), self.trees))
+
+    def reasons(self, table: pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
+        """Shapley values of the trees on the log odds (Lundberg 2020), summed over a feature's columns."""
+        model = fitted_for(self.models, horizon)
+        parts = np.zeros((len(table), len(self.names)))
+        if model is not None:
+            X = self.pipeline.transform(table).to_numpy(dtype=float)
+            parts = np.asarray(model.predict(X, pred_contrib=True))[:, :-1]
+        return sum_by_source(pd.DataFrame(parts, index=table.index, columns=self.names))
+
+    def settings(self) -> dict[str, float]:
+        """The number of trees chosen."""
+        return {"trees": float(self.trees)}
+
+
+def _raw(model: Any, X: pd.DataFrame, trees: int) -> Floats:
+    if model is None or trees == 0:
+        return np.zeros(len(X))
+    return np.asarray(model.predict(X.to_numpy(dtype=float), raw_score=True, num_iteration=trees))
