@@ -1,0 +1,113 @@
+"""From :class:`~icans.report.model.ReportData` to one HTML file that needs nothing else.
+
+Style sheet, script and figures are inside; a content security policy in the page forbids every request, and every
+script but its own. All text is escaped by the template engine.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from icans.core.files import write_text
+from icans.core.provenance import package_version
+from icans.report import format as fmt
+from icans.report import style
+from icans.report.model import ReportData, check
+from icans.report.page import Builder, Section
+from icans.report.sections import (
+    atlas,
+    audit,
+    forecasts,
+    glance,
+    grades,
+    individuals,
+    limits,
+    missingness,
+    patients,
+    quality,
+    run,
+)
+
+#: The chapters, in the order in which they are read.
+SECTIONS: tuple[Callable[[Builder], Section], ...] = (
+    glance.section,
+    patients.section,
+    quality.section,
+    missingness.section,
+    grades.section,
+    atlas.section,
+    forecasts.section,
+    audit.section,
+    individuals.section,
+    limits.section,
+    run.section,
+)
+
+
+def render(data: ReportData) -> str:
+    """The report as HTML.
+
+    Raises
+    ------
+    DataError
+        A table lacks columns (all problems at once).
+    """
+    check(data)
+    builder = Builder(data)
+    sections = [make(builder) for make in SECTIONS]
+    script = _asset("report.js")
+    return _environment().get_template("report.html.j2").render(
+        data=data,
+        sections=sections,
+        subtitle=_subtitle(data),
+        version=package_version(),
+        css=Markup(_css()),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )  # fmt: skip
+
+
+def write_report(data: ReportData, path: Path | str) -> Path:
+    """Write the report; a reader never sees half a file. Returns the path."""
+    write_text(path, render(data))
+    return Path(path)
+
+
+def _subtitle(data: ReportData) -> str:
+    parts = []
+    if data.cohort is not None:
+        parts.append(fmt.plural(len(data.cohort), "patient"))
+    if data.run.finished:
+        parts.append(f"run finished {data.run.finished}")
+    if data.run.seed is not None:
+        parts.append(f"seed {data.run.seed}")
+    return " · ".join(parts)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("icans.report", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True, enabled_extensions=("j2", "html")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _css() -> str:
+    source = _environment().from_string(_asset("report.css"))
+    names = ("INK", "SOFT", "FAINT", "PAPER", "PANEL", "ACCENT", "WARM", "CHIPS")
+    return source.render({name: getattr(style, name) for name in names})
+
+
+def _asset(name: str) -> str:
+    return (resources.files("icans.report") / "templates" / name).read_text(encoding="utf-8")

@@ -1,0 +1,124 @@
+"""Which rows of the many results stand in front: one horizon a landmark, a few models, tasks in a fixed order."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from icans.report import format as fmt
+from icans.report.model import Audit, ReportData, Task
+from icans.report.page import Callout
+
+#: Models drawn in one calibration or decision plot at most; more cannot be told apart.
+CURVES_LIMIT = 3
+
+#: Metrics in the order in which they stand in front; others follow as met.
+METRIC_ORDER = (
+    "auroc",
+    "auc",
+    "brier_scaled",
+    "scaled_brier",
+    "brier",
+    "oe",
+    "oe_ratio",
+    "slope",
+    "calibration_slope",
+    "ici",
+)
+
+
+def tasks_in_order(data: ReportData, frame: pd.DataFrame) -> list[Task]:
+    """Tasks of a table: as declared; those among cases first when occurrence cannot be validated."""
+    met = list(dict.fromkeys(frame["task"]))
+    declared = [task.name for task in data.tasks if task.name in met]
+    tasks = [data.task(name) for name in declared + [n for n in met if n not in declared]]
+    if data.audit is not None and data.audit.occurrence_can_be_validated is False:
+        tasks.sort(key=lambda task: not task.cases_only)
+    return tasks
+
+
+def one_horizon(data: ReportData, frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one horizon a landmark.
+
+    The headline's horizon where the rows have it; else the horizon that most landmarks share (of several, the
+    longest); landmarks without it keep their longest.
+    """
+    if frame.empty:
+        return frame
+    shared = frame.groupby("horizon_h")["landmark_h"].nunique()
+    wanted = shared[shared == shared.max()].index.max()
+    if data.headline is not None and data.headline.horizon_h in shared.index:
+        wanted = data.headline.horizon_h
+    longest = frame.groupby("landmark_h")["horizon_h"].max()
+    has = frame.loc[frame["horizon_h"] == wanted, "landmark_h"].unique()
+    chosen = longest.where(~longest.index.isin(has), wanted)
+    return frame[frame["horizon_h"] == frame["landmark_h"].map(chosen)]
+
+
+def metrics_in_order(frame: pd.DataFrame) -> list[str]:
+    """Metrics of a table, those that are read first in front."""
+    met = list(dict.fromkeys(frame["metric"]))
+    return [m for m in METRIC_ORDER if m in met] + [m for m in met if m not in METRIC_ORDER]
+
+
+def curve_models(data: ReportData, frame: pd.DataFrame) -> dict[str, str]:
+    """Models for curves, with labels: those asked for, else the headline's first and then the ladder's ends."""
+    met = data.model_order([m for m in dict.fromkeys(frame["model"]) if m not in ("treat all", "treat none")])
+    if data.shown_models:
+        chosen = [m for m in data.shown_models if m in met]
+    else:
+        first = [data.headline.model] if data.headline is not None and data.headline.model in met else []
+        chosen = list(dict.fromkeys([*first, *met[1:2], *met[-1:], *met]))
+    return {m: data.model_label(m) for m in chosen[:CURVES_LIMIT]}
+
+
+def ladder_labels(data: ReportData, frame: pd.DataFrame) -> dict[str, str]:
+    """Label by model in the order of the ladder."""
+    return {m: data.model_label(m) for m in data.model_order(list(dict.fromkeys(frame["model"])))}
+
+
+def audit_rows(audit: Audit, task: str | None) -> pd.DataFrame:
+    """Rows of the audit that speak of a task (all, when the audit does not name tasks)."""
+    if task is None or "task" not in audit.table:
+        return audit.table
+    mine = audit.table["task"].isna() | (audit.table["task"].astype(str) == task)
+    return audit.table[mine] if mine.any() else audit.table
+
+
+def audit_callout(data: ReportData, task: Task) -> Callout:
+    """What the leakage audit says of the scores of a task; stands in front of them."""
+    if data.audit is None:
+        return Callout(
+            "No leakage audit was run",
+            ("The scores below may measure how the data were collected rather than the disease. Do not quote them.",),
+            "bad",
+        )
+    can = data.audit.occurrence_can_be_validated
+    if task.cases_only:
+        return Callout(
+            "Leakage audit: compares cases only",
+            (
+                "All patients of this task had ICANS, so whether the source tells cases from others does not matter here.",
+            ),
+            "good" if can is not None else "neutral",
+        )
+    if can is False:
+        return Callout(
+            "Leakage audit: these scores are not evidence",
+            (
+                "In this cohort the way a patient's data were delivered tells whether the patient had ICANS. "
+                "A score for occurrence measures that, too, and may not be quoted as performance.",
+            ),
+            "bad",
+        )
+    if can is None:
+        return Callout("Leakage audit: undecided", data.audit.sentences[:2], "caution")
+    return Callout("Leakage audit: no leak found that would explain these scores", data.audit.sentences[:1], "good")
+
+
+def result_sentence(data: ReportData, row: pd.Series) -> str:
+    """One result in words, with who it speaks of."""
+    task, label = data.task(row["task"]), data.model_label(row["model"])
+    value = fmt.estimate(row["value"], row["low"], row["high"])
+    who = f"{fmt.whole(row['events'])} events among {fmt.whole(row['n'])} patients"
+    when = f"forecast on {fmt.landmark(row['landmark_h'])} for the next {fmt.horizon(row['horizon_h'])}"
+    return f"{task.label}, {when}: {label} reached {fmt.metric(row['metric'])} {value}, with {who}."

@@ -1,0 +1,171 @@
+"""1. At a glance: what was done, and what it found, never without the leakage audit beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from icans.report import format as fmt
+from icans.report.model import ReportData
+from icans.report.outcomes import ANY_GRADE, SEVERE_GRADE, worst_grade
+from icans.report.page import Builder, Callout, Chip, Facts, Heading, Section, absent, blocks_of, verdict
+from icans.report.sections import focus
+
+#: Rows of the small result table at most.
+RESULT_LIMIT = 12
+
+LEAD = "What was done, and what it found. A score stands here only beside what the leakage audit says about it."
+
+
+def section(builder: Builder) -> Section:
+    """Facts of the cohort, the audit's judgement, then the declared headline or the results among cases."""
+    data = builder.data
+    return Section(
+        "glance",
+        "At a glance",
+        LEAD,
+        blocks_of(_facts(data), _warnings(data), Heading("Main result"), _results(builder)),
+    )
+
+
+def _facts(data: ReportData) -> Facts | Callout:
+    cohort = data.cohort
+    if cohort is None:
+        return absent("No cohort was handed to the report.")
+    worst = worst_grade(cohort, "ICANS")
+    graded = int(worst.notna().sum())
+    cases, severe = int((worst >= ANY_GRADE).sum()), int((worst >= SEVERE_GRADE).sum())
+    items = [(fmt.whole(len(cohort)), "patients", f"{fmt.whole(graded)} with an ICANS grade")]
+    if graded:
+        items.append((fmt.whole(cases), "had ICANS", f"{fmt.percent(cases / graded)} of those graded"))
+        items.append((fmt.whole(severe), "grade 3 or higher", f"{fmt.percent(severe / graded)} of those graded"))
+    results = int(cohort.measurements["value"].notna().sum())
+    analytes = len(cohort.analytes())
+    items.append((fmt.whole(results), "results", f"of {fmt.plural(analytes, 'analyte')}"))
+    changed = int(cohort.changes["rows"].fillna(1).sum())
+    items.append((fmt.whole(changed), "rows changed or assumed", "each with rule and reason, section 3"))
+    return Facts(tuple(items))
+
+
+def _warnings(data: ReportData) -> Callout | None:
+    if not data.problems:
+        return None
+    count = len(data.problems)
+    return Callout(f"{fmt.plural(count, 'warning')} of the data checks", ("They are listed in section 3.",), "caution")
+
+
+def _results(builder: Builder) -> tuple[Any, ...]:
+    data = builder.data
+    if data.performance is None or data.performance.empty:
+        return (absent("This run made no forecasts.", "The report describes the data only."),)
+    if data.audit is None:
+        return (
+            Callout(
+                "No score is shown here: the leakage audit was not run",
+                ("Without it a score may measure how the data were collected. Section 7 has the numbers.",),
+                "bad",
+            ),
+        )
+    if data.audit.occurrence_can_be_validated is False:
+        return blocks_of(
+            Callout(
+                "The occurrence of ICANS cannot be validated on this cohort",
+                data.audit.sentences
+                or ("The leakage audit found that the outcome can be told from how the data were delivered.",),
+                "bad",
+            ),
+            _cases_only(builder),
+        )
+    return blocks_of(_headline(builder), _audit_summary(data))
+
+
+def _audit_summary(data: ReportData) -> Callout:
+    assert data.audit is not None
+    if data.audit.occurrence_can_be_validated is None:
+        return Callout("The leakage audit could not decide", data.audit.sentences, "caution")
+    return Callout("What the leakage audit says", data.audit.sentences, "good")
+
+
+def _headline(builder: Builder) -> Any:
+    """The declared result, or the ladder of the first task where none was declared."""
+    data = builder.data
+    rows = data.performance
+    assert rows is not None
+    chosen = _declared(data, rows)
+    if data.headline is not None and chosen.empty:
+        return absent("The declared main result could not be estimated.", "Section 7 has what could.")
+    if data.headline is None:
+        first = focus.tasks_in_order(data, rows)[0].name
+        chosen = _front(data, rows[rows["task"] == first])
+    title = "The result declared as the main one" if data.headline is not None else "Results of the ladder"
+    return _result_table(builder, chosen, f"{title}, with its leakage audit")
+
+
+def _declared(data: ReportData, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the headline's task, landmark, horizon and metric: the declared model, then the rest of the ladder."""
+    h = data.headline
+    if h is None:
+        return rows.iloc[:0]
+    mine = (rows["task"] == h.task) & (rows["landmark_h"] == h.landmark_h)
+    mine &= (rows["horizon_h"] == h.horizon_h) & (rows["metric"] == h.metric)
+    chosen = rows[mine & rows["value"].notna()]
+    if h.model not in set(chosen["model"]):
+        return chosen.iloc[:0]
+    return chosen.sort_values("model", key=lambda m: m != h.model, kind="stable")
+
+
+def _cases_only(builder: Builder) -> Any:
+    data = builder.data
+    rows = data.performance
+    assert rows is not None
+    names = [t.name for t in focus.tasks_in_order(data, rows) if t.cases_only]
+    if not names:
+        return absent("No result among cases only was made; no score can lead this report.")
+    parts = [_front(data, rows[rows["task"] == name]) for name in names]
+    return _result_table(builder, pd.concat(parts), "Results among patients who had ICANS, which the audit allows")
+
+
+def _front(data: ReportData, rows: pd.DataFrame) -> pd.DataFrame:
+    """The ladder of one task: first metric, one horizon, the landmark with most events."""
+    rows = rows[rows["metric"] == focus.metrics_in_order(rows)[0]]
+    rows = focus.one_horizon(data, rows)
+    events = rows.groupby("landmark_h")["events"].max()
+    landmark = events.idxmax() if events.notna().any() else rows["landmark_h"].min()
+    rows = rows[rows["landmark_h"] == landmark]
+    order = data.model_order(list(rows["model"]))
+    return rows.sort_values("model", key=lambda m: m.map(order.index), kind="stable")
+
+
+def _result_table(builder: Builder, rows: pd.DataFrame, title: str) -> Any:
+    data = builder.data
+    shown = rows.head(RESULT_LIMIT)
+    table = pd.DataFrame(
+        {
+            "Task": [data.task(t).label for t in shown["task"]],
+            "Forecast made": [f"{fmt.landmark(a)}, next {fmt.horizon(b)}" for a, b in zip(shown["landmark_h"], shown["horizon_h"], strict=True)],
+            "Model": [data.model_label(m) for m in shown["model"]],
+            "Events / patients": [f"{fmt.whole(e)} / {fmt.whole(n)}" for e, n in zip(shown["events"], shown["n"], strict=True)],
+            "Metric": [fmt.metric(m) for m in shown["metric"]],
+            "Value (interval)": [fmt.estimate(*v) for v in shown[["value", "low", "high"]].itertuples(index=False)],
+            "Leakage audit": [_audit_chip(data, t) for t in shown["task"]],
+        }
+    )  # fmt: skip
+    note = "Other landmarks, horizons and metrics are in section 7; the audit is in section 8."
+    return builder.table(table, title, note=note, fold=False)
+
+
+def _audit_chip(data: ReportData, task: str) -> Chip:
+    """The audit's judgement of one task, as it stands beside every headline score."""
+    assert data.audit is not None
+    if data.task(task).cases_only:
+        return Chip("cases only: not affected by source", "good")
+    rows = focus.audit_rows(data.audit, task)
+    looks = [verdict(v) for v in rows["verdict"]] if "verdict" in rows else []
+    for look in ("bad", "caution"):
+        found = [chip for chip in looks if chip.look == look]
+        if found:
+            return Chip(f"{found[0].text} ({len(found)} of {len(looks)} checks)", look)
+    if data.audit.occurrence_can_be_validated is None:
+        return Chip("undecided", "caution")
+    return Chip(f"no leak found in {fmt.plural(len(looks), 'check')}", "good")
