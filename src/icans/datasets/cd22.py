@@ -27,6 +27,7 @@ from icans.datasets.loading import located
 from icans.datasets.tools import Draft
 
 PUBLISHED = "clinical_data_05-12-20_v1.xlsx"
+NUMBERS = ["crs_max_grade", "crs_onset_day", "hlh", "hlh_day", "dose_level", "marrow_pct"]
 SCHEMES = {"crs_max_grade_lee": "Lee2014", "crs_max_grade_astct": "ASTCT"}
 ASIDE = {
     name: "no table of the cohort holds it"
@@ -74,8 +75,8 @@ def codes() -> dict[str, Any]:
 def _draft(frames: dict[str, pd.DataFrame], files: list[Path]) -> Draft:
     draft = Draft({}, files=files)
     frames = {key: frame.assign(patient_id=_names(frame["patient_id"])) for key, frame in frames.items()}
-    people = tools.numbers(frames["patients"].replace({"---": np.nan}), ["crs_max_grade", "crs_onset_day", "hlh",
-                           "hlh_day", "dose_level", "marrow_pct", *codes()["undated"]], files[0])  # fmt: skip
+    raw = frames["patients"]
+    people = tools.numbers(raw.mask(raw == "---"), [*NUMBERS, *codes()["undated"]], files[0])
     measurements = pd.concat(
         [_cytokines(frames), _labs(frames["labs"]), _car(frames["car"])], ignore_index=True
     ).dropna(subset=["value"])

@@ -103,7 +103,9 @@ def _one(file: SourceFile, path: Path) -> str:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, open(temporary, "wb") as out:  # noqa: S310
                 _copy(answer, out, file)
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            reason = str(error) or type(error).__name__
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             remedy = "Check the network, or download by hand and give the folder."
             raise DataError([Problem(file.url, None, None, reason, "an answer", remedy)]) from error
         found = sha256(temporary)
