@@ -7,6 +7,7 @@ cohort from both (or what the published file alone can give).
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 
 import numpy as np
@@ -15,11 +16,12 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from icans.cohort import schema
-from icans.core.errors import DataError
+from icans.core.errors import DataError, IcansError
 from icans.datasets import load
 from icans.datasets.cd22_sheet import CYTOKINE_NAMES, PATIENT_COLUMNS
 from icans.datasets.cinc import read_records
 from icans.datasets.ve_icans import FEATURES
+from icans.datasets.vecams import read_score
 
 TABLES = [*schema.TABLES, "changes"]
 
@@ -364,6 +366,18 @@ def test_vecams_reads_scores_from_matlab_files(tmp_path):
     assert cohort.recordings["sha256"].str.len().eq(64).all()
 
 
+def test_vecams_without_h5py_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(IcansError, match="h5py"):
+        read_score(tmp_path / "eFig05_data.mat")
+
+
+def test_vecams_without_recordings_says_so(tmp_path):
+    (tmp_path / "FeaturesInAppendixFigures.csv").write_text("Var1,GPD\neFig05.png,0\n")
+    with pytest.raises(DataError, match="eFigNN_data"):
+        load("vecams_eeg_clips", tmp_path)
+
+
 # --- cinc2012_icu ----------------------------------------------------------------------------------------------
 
 
@@ -454,8 +468,8 @@ def test_pbc_versions_agree_on_the_same_patients(tmp_path):
         "alkaline": 1000.0, "SGOT": 90.0, "platelets": 150.0, "prothrombin": 10.0, "histologic": 4,
     })  # fmt: skip
     codes = pd.DataFrame({
-        "id": [1, 1, 2], "futime": [730.5, 730.5, 1461.0], "status": [2, 2, 1], "trt": [1, 1, 0], "age": 50.0,
-        "sex": ["f", "f", "m"], "day": [0.0, 365.25, 0.0], "ascites": [0, 1, 0], "hepato": 1, "spiders": [1, NA, 0],
+        "id": [1, 1, 2], "futime": [730.48, 730.48, 1460.96], "status": [2, 2, 1], "trt": [1, 1, 0], "age": 50.0,
+        "sex": ["f", "f", "m"], "day": [0.0, 365.24, 0.0], "ascites": [0, 1, 0], "hepato": 1, "spiders": [1, NA, 0],
         "edema": [0, 0.5, 1], "bili": [1.0, 2.0, 3.0], "chol": [NA, 200, 300], "albumin": [3.0, 2.5, 4.0],
         "alk.phos": 1000.0, "ast": 90.0, "platelet": 150.0, "protime": 10.0, "stage": 4,
     })  # fmt: skip

@@ -19,8 +19,8 @@ from icans.datasets import tools
 from icans.datasets.loading import located
 from icans.datasets.tools import Draft
 
-#: Mean length of a year that the source used to turn days into years.
-DAYS_PER_YEAR = 365.25
+#: Days in a year by which pbc2 was turned into years (pbcseq holds the same visits in days).
+DAYS_PER_YEAR = 365.24
 
 
 @cache
