@@ -147,13 +147,18 @@ def with_totals(rows: pd.DataFrame) -> pd.DataFrame:
         sums = summed.agg(
             number=("number", "sum"), available_h=("available_h", "max"), attributable=("attributable", "min")
         ).reset_index()  # fmt: skip
-        sums = sums.assign(
-            item=total, kind="integer", value=sums["number"].map("{:g}".format).astype(rows["value"].dtype)
-        )
+        blank = pd.Series(np.nan, index=sums.index).astype(rows["word"].dtype)
+        written = sums["number"].map("{:g}".format).astype(rows["value"].dtype)
+        sums = sums.assign(item=total, kind="integer", value=written, word=blank)
         rest = rows[part][~complete]
-        rows = pd.concat([rows[~part], sums], ignore_index=True)
-        rows = pd.concat([rows, _lone_sheets(rest, rows, total)], ignore_index=True)
+        rows = _stacked(rows[~part], sums)
+        rows = _stacked(rows, _lone_sheets(rest, rows, total))
     return rows
+
+
+def _stacked(*frames: pd.DataFrame) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
 def _lone_sheets(rest: pd.DataFrame, rows: pd.DataFrame, total: str) -> pd.DataFrame:
