@@ -138,9 +138,7 @@ def prior(toxicity: str, source: str, target: str, *, strength: float | None = N
     mean = latent_table(*shares, parameters()[domain]["loading"])
     if source == target:
         mean = np.diag(mean.sum(axis=1))
-    stray = settings["stray"]
-    mean = (1 - stray) * mean + stray * np.outer(mean.sum(axis=1), mean.sum(axis=0))
-    alpha = (settings["strength"] if strength is None else strength) * mean
+    alpha = (settings["strength"] if strength is None else strength) * mean + settings["flat"] / GRADES**2
     return Crosswalk(
         toxicity, source, target, alpha, np.zeros((GRADES, GRADES)), _facts(domain, source, target)
     )  # fmt: skip
