@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,7 +90,7 @@ def long_measurements(
     return pd.concat(parts, ignore_index=True)
 
 
-def recode(draft: Draft, table: str, column: str, values: pd.Series, codes: Mapping[object, str]) -> pd.Series:
+def recode(draft: Draft, table: str, column: str, values: pd.Series, codes: Mapping[Any, str]) -> pd.Series:
     """Values under their agreed names; each code that changes is recorded once with its number of rows.
 
     A value without a code stays as it is (text, stripped).
