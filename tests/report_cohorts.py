@@ -152,7 +152,7 @@ def synthetic_data(can_validate: bool | None = True, n: int = 60, synthetic: boo
 def _findings() -> pd.DataFrame:
     return pd.DataFrame(
         [
-            ("temperature", "batch", None, "unit", "[degF] to Cel", 40, 1.0, "median 98.6 in one batch, 37.0 in another"),
+            ("temperature", "batch", None, "unit", "[degF] to Cel", 40, 1.0, "98.6 in one batch, 37.0 in another"),
             ("crp", "patient", "P001", "unit", "mg/dL to mg/L", 6, 0.71, "values ten times lower than the cohort's"),
         ],
         columns=["analyte", "scope", "patient_id", "kind", "proposal", "n_rows", "confidence", "evidence"],
@@ -183,16 +183,16 @@ def _performance(rng: np.random.Generator) -> pd.DataFrame:
                 for i, model in enumerate(MODELS):
                     auroc = 0.5 if i == 0 else float(np.clip(0.55 + 0.07 * i + rng.normal(0, 0.03), 0.5, 0.95))
                     common = (task, model, landmark, horizon)
-                    rows.append((*common, "auroc", auroc, auroc - 0.09, auroc + 0.08, 55, 24))
+                    rows.append((*common, "auc", auroc, auroc - 0.09, auroc + 0.08, 55, 24))
                     rows.append((*common, "brier_scaled", 0.05 * i, 0.05 * i - 0.08, 0.05 * i + 0.09, 55, 24))
-                    rows.append((*common, "oe_ratio", 1.04, 0.8, 1.3, 55, 24))
+                    rows.append((*common, "oe", 1.04, 0.8, 1.3, 55, 24))
     columns = ["task", "model", "landmark_h", "horizon_h", "metric", "value", "low", "high", "n", "events"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _comparisons() -> pd.DataFrame:
-    rows = [("icans_any", 72.0, HORIZON_H, "auroc", "gbm", "ridge", 0.01, -0.04, 0.06)]
-    columns = ["task", "landmark_h", "horizon_h", "metric", "model_a", "model_b", "difference", "low", "high"]
+    rows = [("icans_any", "gbm", "ridge", 72.0, HORIZON_H, "auc", 0.01, -0.04, 0.06)]
+    columns = ["task", "model", "reference_model", "landmark_h", "horizon_h", "metric", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 

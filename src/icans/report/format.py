@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 
 from icans.core.times import HOURS_PER_DAY
 
 #: Shown where there is no value.
 NOTHING = "–"
 
-#: Names of metrics as they are shown, and whether larger is better (None: nearer to a target).
+#: Names of metrics as they are shown.
 METRICS: dict[str, str] = {
     "auroc": "AUROC",
     "auc": "AUROC",
+    "auc_within_fold": "AUROC within folds",
+    "c_harrell": "Harrell's C",
+    "c_uno": "Uno's C",
+    "auprc": "Average precision",
+    "observed": "Observed incidence",
+    "expected": "Mean forecast",
     "brier": "Brier score",
     "brier_scaled": "Scaled Brier score",
     "scaled_brier": "Scaled Brier score",
@@ -32,9 +39,10 @@ METRICS: dict[str, str] = {
 
 #: Value of a metric that says "no better than chance" or "perfectly calibrated": drawn as a line.
 REFERENCE_VALUE: dict[str, float] = {
-    "auroc": 0.5, "auc": 0.5, "brier_scaled": 0.0, "scaled_brier": 0.0, "oe": 1.0, "oe_ratio": 1.0, "slope": 1.0,
-    "calibration_slope": 1.0, "intercept": 0.0, "calibration_in_the_large": 0.0, "ici": 0.0,
-}  # fmt: skip
+    **dict.fromkeys(("auroc", "auc", "auc_within_fold", "c_harrell", "c_uno"), 0.5),
+    **dict.fromkeys(("brier_scaled", "scaled_brier", "intercept", "calibration_in_the_large", "ici"), 0.0),
+    **dict.fromkeys(("oe", "oe_ratio", "slope", "calibration_slope"), 1.0),
+}
 
 
 def absent(value: object) -> bool:
@@ -66,6 +74,27 @@ def significant(value: float | None, digits: int = 3) -> str:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return number(value, min(decimals, 6))
+
+
+def compact(value: float | None, digits: int = 3) -> str:
+    """As :func:`significant`, without zeros behind the decimals: ``59``, ``64.5``."""
+    text = significant(value, digits)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def unit(code: str | None) -> str:
+    """A UCUM code as people write it: ``°C``, ``10⁹/L``, ``mmHg``; codes that are plain stay as they are."""
+    if absent(code) or code == "?":
+        return "unit not declared"
+    text = str(code)
+    for written, shown in _UNITS.items():
+        text = text.replace(written, shown)
+    return re.sub(r"10\*(\d+)", lambda m: "10" + m[1].translate(_RAISED), text)
+
+
+_UNITS = {"Cel": "°C", "[degF]": "°F", "mm[Hg]": "mmHg", "cm[H2O]": "cmH₂O", "[IU]": "IU", "ug": "µg", "umol": "µmol",
+          "uL": "µL", "{INR}": "ratio", "{score}": "points", "{FEU}": " FEU", "{cells}": "cells"}  # fmt: skip
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def whole(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Rows above which a table is folded away, and rows printed at most.
-FOLD_ABOVE = 25
+FOLD_ABOVE = 15
 ROW_LIMIT = 200
 
-#: Words in a verdict that decide the look of its chip (first match counts).
-VERDICTS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("cannot", "not possible", "fail", "leak", "block", "error", "severe", "bad", "critical", "confounded"), "bad"),
-    (("warn", "caution", "suspect", "unsure", "partial", "weak", "possible", "undecided", "uninformative"), "caution"),
-    (("pass", "ok", "clear", "clean", "good", "no leak", "none found"), "good"),
+#: Words in a verdict (regular expressions, in the order in which they are tried) and the look of its chip.
+VERDICTS: tuple[tuple[str, str], ...] = (
+    (r"\b(no|not a|without) (leak|problem)", "good"),
+    (r"\b(cannot|not possible|fail\w*|leak\w*|block\w*|error|severe|bad|critical|confounded|alarm)\b", "bad"),
+    (r"\b(warn\w*|caution|suspect\w*|unsure|partial|weak|possible|undecided|uninformative|not run)\b", "caution"),
+    (r"\b(pass\w*|ok|clear|clean|good|none found|fine)\b", "good"),
 )
 
 
@@ -204,7 +206,7 @@ class Builder:
         return Grid(
             number=self.tables,
             title=self.label + title,
-            columns=tuple((names or {}).get(str(c), str(c).replace("_", " ")) for c in shown.columns),
+            columns=tuple(_head((names or {}).get(str(c), str(c))) for c in shown.columns),
             rows=tuple(zip(*columns, strict=True)) if len(shown) else (),
             numeric=tuple(_is_numeric(shown[c], column) for c, column in zip(shown.columns, columns, strict=True)),
             note=note,
@@ -215,13 +217,18 @@ class Builder:
 
 
 def verdict(text: object) -> Chip:
-    """A verdict of the audit as a chip."""
-    word = fmt.NOTHING if fmt.absent(text) else str(text)
-    lower = word.lower().replace("_", " ")
-    for words, look in VERDICTS:
-        if any(w in lower for w in words) and not (look == "bad" and lower.startswith("no ")):
-            return Chip(word.replace("_", " "), look)
-    return Chip(word.replace("_", " "))
+    """A verdict of the audit as a chip; the first word of :data:`VERDICTS` that occurs decides its look."""
+    word = fmt.NOTHING if fmt.absent(text) else str(text).replace("_", " ")
+    for pattern, look in VERDICTS:
+        if re.search(pattern, word, flags=re.IGNORECASE):
+            return Chip(word, look)
+    return Chip(word)
+
+
+def _head(name: str) -> str:
+    """A heading of a column: blanks for underscores, a capital in front."""
+    name = name.replace("_", " ")
+    return name[:1].upper() + name[1:]
 
 
 def _printed(values: pd.Series, show: Callable[[Any], Any] | None) -> list[Any]:
@@ -249,7 +256,7 @@ def _is_numeric(values: pd.Series, printed: Iterable[Any]) -> bool:
     if pd.api.types.is_numeric_dtype(values):
         return True
     words = [w for w in printed if isinstance(w, str) and w and w != fmt.NOTHING]
-    starts = sum(w.lstrip("−≤<(").strip()[:1].isdigit() for w in words)
+    starts = sum(w.lstrip("−≤<(").strip()[:1].isdigit() and "day" not in w for w in words)
     return bool(words) and starts > 0.8 * len(words) and max(map(len, words)) < 40
 
 

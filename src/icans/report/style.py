@@ -21,17 +21,17 @@ PAPER = "#ffffff"
 PANEL = "#f5f7f9"
 ACCENT = "#0b5a7d"
 WARM = "#a8480b"
-NOT_GRADED = "#e8ebee"
+NOT_GRADED = "#ffffff"
 
 #: Okabe and Ito 2008, without the yellow (too faint for lines on white) and with ink for black.
 QUALITATIVE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", INK)
 
 #: Dash patterns and markers, so that models stay apart without colour.
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), (0, (8, 3)), "-")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 2)))
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 #: Toxicity grades 0 to 5: from pale to dark with even steps of lightness.
-GRADES = ("#eef2e6", "#fdd692", "#f79a5b", "#dc5b5c", "#992d6b", "#3b0f51")
+GRADES = ("#dfe7d3", "#fdd692", "#f79a5b", "#dc5b5c", "#992d6b", "#3b0f51")
 
 #: Verdicts, as (background, text) of a chip; the word is always printed, colour only helps.
 CHIPS: dict[str, tuple[str, str]] = {

@@ -37,6 +37,9 @@ DRUGS: dict[str, tuple[str, ...]] = {
     "Siltuximab": ("siltuximab",),
 }
 
+#: End of the label of a variable that only cases have: others do not miss it.
+CASES = " (cases)"
+
 _CATEGORIES = {
     "site": "Site",
     "source": "Source of data",
@@ -138,16 +141,16 @@ def _numbers(cohort: Cohort) -> Iterable[tuple[str, pd.Series]]:
     for column, label in (("dose", "Cell dose"), ("tumour_burden", "Tumour burden")):
         units = patients[f"{column}_unit"].astype(object).where(patients[f"{column}_unit"].notna(), "unit not declared")
         for unit in sorted(units[patients[column].notna()].unique()):
-            yield f"{label}, {unit}", patients[column].where(units == unit)
+            yield f"{label}, {fmt.unit(unit)}", patients[column].where(units == unit)
     for name in BASELINE_ANALYTES:
         values = _baseline(cohort, name)
         if len(values):
             entry = analytes()[name]
-            yield f"Baseline {_lower(entry.label)}, {entry.unit}", values.reindex(patients.index)
+            yield f"Baseline {_lower(entry.label)}, {fmt.unit(entry.unit)}", values.reindex(patients.index)
     for toxicity in ("ICANS", "CRS"):
         onset = onset_h(cohort, toxicity) / HOURS_PER_DAY
         if len(onset):
-            yield f"Day of first {toxicity} grade ≥ 1 (cases)", onset.reindex(patients.index)
+            yield f"Day of first {toxicity} grade ≥ 1{CASES}", onset.reindex(patients.index)
 
 
 def _factors(cohort: Cohort) -> Iterable[tuple[str, pd.Series]]:
@@ -272,7 +275,7 @@ def _number_line(variable: str, wide: dict[str, pd.DataFrame], groups: list[str]
     line = {"Characteristic": f"{variable}, median [IQR]"}
     for group in groups:
         row = wide[group].iloc[0]
-        text = f"{fmt.significant(row['median'])} [{fmt.significant(row['q1'])} to {fmt.significant(row['q3'])}]"
+        text = f"{fmt.compact(row['median'])} [{fmt.compact(row['q1'])} to {fmt.compact(row['q3'])}]"
         line[group] = (text if row["n"] else fmt.NOTHING) + _missing(row)
     return {**line, "Std. diff.": _difference(wide[groups[0]].iloc[0])}
 
@@ -295,6 +298,8 @@ def _factor_lines(variable: str, wide: dict[str, pd.DataFrame], groups: list[str
 
 
 def _missing(row: pd.Series) -> str:
+    if str(row["variable"]).endswith(CASES):
+        return f"; n {fmt.whole(row['n'])}" if row["n"] else ""
     return f"; missing {fmt.whole(row['missing'])}" if row["missing"] else ""
 
 

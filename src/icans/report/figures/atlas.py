@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Change at which the colour is full: an eightfold rise or fall, or three baseline SDs.
 FULL_COLOUR = 3.0
 
-_CELL_WIDTH, _CELL_HEIGHT = 0.98, 0.36
+_CELL_WIDTH, _NARROW_CELL, _CELL_HEIGHT = 0.98, 0.78, 0.36
 
 
 @base.figure
@@ -42,7 +42,8 @@ def fig_atlas(table: pd.DataFrame, strata: tuple[str, ...] = (ALL,), row_limit: 
         base.note(fig, "No analyte has a result in these windows.")
         return fig
     lines = _lines(rows)
-    fig = base.new(2.3 + _CELL_WIDTH * len(windows) * len(strata), 1.25 + _CELL_HEIGHT * len(lines))
+    width = _CELL_WIDTH if len(strata) == 1 else _NARROW_CELL
+    fig = base.new(2.3 + width * len(windows) * len(strata), 1.25 + _CELL_HEIGHT * len(lines))
     axes = fig.subplots(1, len(strata), sharey=True, squeeze=False)[0]
     for ax, stratum in zip(axes, strata, strict=True):
         _draw_block(ax, table[table["stratum"] == stratum], lines, windows)
@@ -61,8 +62,8 @@ def _rows(table: pd.DataFrame, limit: int) -> list[tuple[str, str, str, str, str
     for row in unique.itertuples():
         if (row.analyte, row.matrix) in kept:
             mark = " †" if row.scale == "sd" else ""
-            unit = "unit not declared" if row.unit == "?" else row.unit
-            found.append((row.source, row.group, row.analyte, row.matrix, f"{row.label}{mark}\n{unit}"))
+            label = f"{row.label}{mark}\n{fmt.unit(row.unit)}"
+            found.append((row.source, row.group, row.analyte, row.matrix, label))
     return found
 
 

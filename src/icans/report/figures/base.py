@@ -20,6 +20,9 @@ P = ParamSpec("P")
 
 SYNTHETIC_LABEL = "SYNTHETIC DATA"
 
+#: Height of the strip that holds the label, inches.
+LABEL_STRIP = 0.16
+
 #: Resolution of parts that are drawn as pixels inside an SVG, dots per inch.
 PIXELS_PER_INCH = 144
 
@@ -59,14 +62,21 @@ def to_svg(fig: Figure, name: str, alt: str, synthetic: bool = False) -> Markup:
 
     with rc_context(style.RC):
         if synthetic:
-            fig.text(
-                0.995, 0.995, SYNTHETIC_LABEL, ha="right", va="top", fontsize=6.5, color=style.WARM, fontweight="bold"
-            )
+            _label_synthetic(fig)
         stream = io.StringIO()
         empty = {"Date": None, "Creator": None, "Format": None, "Type": None}
         fig.savefig(stream, format="svg", metadata=empty, dpi=PIXELS_PER_INCH)
         fig.clear()
     return Markup(_inline(stream.getvalue(), name, alt))  # noqa: S704 - written by matplotlib, which escapes text
+
+
+def _label_synthetic(fig: Figure) -> None:
+    """Write the label into a strip of its own above the drawing."""
+    strip = LABEL_STRIP / fig.get_figheight()
+    layout = fig.get_layout_engine()
+    if layout is not None:
+        layout.set(rect=(0, 0, 1, 1 - strip))  # type: ignore[call-arg]
+    fig.text(1, 1, SYNTHETIC_LABEL, ha="right", va="top", fontsize=6.5, color=style.WARM, fontweight="bold")
 
 
 def _inline(svg: str, name: str, alt: str) -> str:

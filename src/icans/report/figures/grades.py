@@ -100,7 +100,7 @@ def _draw_rows(ax: Axes, grid: pd.DataFrame, first_day: int, last_day: int) -> N
         norm=BoundaryNorm(np.arange(-0.5, 6), 6), extent=(first_day - 0.5, last_day + 0.5, len(grid), 0),
     )  # fmt: skip
     ax.set_yticks([])
-    base.bare(ax)
+    ax.tick_params(length=0)
 
 
 def _legend(ax: Axes, grades: np.ndarray) -> None:

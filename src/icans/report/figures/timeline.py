@@ -48,11 +48,11 @@ def fig_timeline(
     lanes
         Analytes to draw (default: :data:`LANES`, then those with most results).
     """
-    one = cohort.subset([patient_id])
-    last_day = _end(one, first_day, last_day)
-    names = list(lanes) if lanes is not None else _lanes(one, first_day, last_day)
+    last_day = _end(cohort.subset([patient_id]), first_day, last_day)
+    one = _window(cohort.subset([patient_id]), first_day, last_day)
+    names = list(lanes) if lanes is not None else _lanes(one)
     toxicities = [t for t in ("ICANS", "CRS") if (one.grades["toxicity"] == t).any()]
-    drugs = _drugs(one, first_day, last_day)
+    drugs = _drugs(one)
     has_risk = forecasts is not None and len(forecasts) > 0
     heights = [1.5] * has_risk + [0.3 + 0.3 * len(toxicities)] * bool(toxicities)
     heights += [0.25 + 0.26 * len(drugs)] * bool(drugs) + [0.8] * len(names)
@@ -60,7 +60,7 @@ def fig_timeline(
         fig = base.new(9.2, 1.0)
         base.note(fig, "Nothing was recorded for this patient in these days.")
         return fig
-    fig = base.new(9.2, 0.55 + 0.82 * sum(heights))
+    fig = base.new(9.2, 0.95 + 0.82 * sum(heights))
     axes = list(fig.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
     rest = iter(axes)
     if has_risk:
@@ -81,18 +81,23 @@ def _end(one: Cohort, first_day: float, last_day: float) -> float:
     return float(min(last_day, max(first_day + 7, latest / 24 + 1)))
 
 
-def _lanes(one: Cohort, first_day: float, last_day: float) -> list[str]:
-    rows = one.measurements
-    mine = rows[rows["value"].notna() & rows["time_h"].between(first_day * 24, (last_day + 1) * 24)]
-    counts = mine["analyte"].value_counts()
+def _window(one: Cohort, first_day: float, last_day: float) -> Cohort:
+    """The rows of the days that are drawn."""
+    for name in ("measurements", "grades", "treatments"):
+        rows = one.table(name)
+        one = one.with_table(name, rows[rows["time_h"].between(first_day * 24, last_day * 24, inclusive="left")])
+    return one
+
+
+def _lanes(one: Cohort) -> list[str]:
+    counts = one.measurements.loc[one.measurements["value"].notna(), "analyte"].value_counts()
     first = [name for name in LANES if name in counts.index]
     others = sorted((n for n in counts.index if n not in first), key=lambda n: (-counts[n], n))
     return [*first, *others][:LANE_LIMIT]
 
 
-def _drugs(one: Cohort, first_day: float, last_day: float) -> list[str]:
-    rows = one.treatments[one.treatments["time_h"].between(first_day * 24, (last_day + 1) * 24)]
-    return [d for d in dict.fromkeys(rows.sort_values("time_h")["drug"]) if d != "car_t"]
+def _drugs(one: Cohort) -> list[str]:
+    return [d for d in dict.fromkeys(one.treatments.sort_values("time_h")["drug"]) if d != "car_t"]
 
 
 def _risk_lane(ax: Axes, forecasts: pd.DataFrame) -> None:
@@ -150,7 +155,7 @@ def _lab_lane(ax: Axes, one: Cohort, name: str) -> None:
         ax.locator_params(axis="y", nbins=3)
     unit = rows["unit"].dropna()
     label = known.label if known is not None else name
-    _name(ax, f"{label}\n{unit.iloc[0] if len(unit) else 'unit not declared'}")
+    _name(ax, f"{label}\n{fmt.unit(unit.iloc[0] if len(unit) else None)}")
     ax.grid(axis="y")
 
 
@@ -170,4 +175,5 @@ def _finish(axes: list[Axes], forecasts: pd.DataFrame | None, first_day: float, 
     if len(forecasts if forecasts is not None else ()) and "horizon_h" in forecasts:  # type: ignore[operator]
         axes[0].set_title(f"Risk within {fmt.horizon(forecasts['horizon_h'].iloc[0])} of each landmark", fontsize=8.5)  # type: ignore[index]
     axes[-1].set_xlabel("Day since infusion")
+    axes[-1].locator_params(axis="x", integer=True, nbins=12)
     axes[0].figure.align_ylabels(axes)

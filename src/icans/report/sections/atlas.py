@@ -14,14 +14,12 @@ from icans.report.model import ReportData
 from icans.report.outcomes import outcome_groups
 from icans.report.page import Builder, Callout, Heading, Section, Text, absent, blocks_of
 
-LEAD = (
-    "How each marker moved in the windows before, during and after the toxicity. Every cell is a median of this cohort."
-)
+LEAD = "How each marker moved in the windows before, during and after the toxicity. Every cell comes from this cohort."
 
 CAPTION = (
-    "Each cell: median over patients (a patient counts once), n patients, colour by change from baseline. Hatched: "
-    f"fewer than {MIN_PATIENTS} patients, not summarised. Empty: nobody measured. ≤: at least half of the patients were "
-    "below a limit. Patients differ between windows: those who stay in hospital are sicker."
+    "Each cell: median over patients (a patient counts once), n patients, colour by change from the baseline. Hatched: "
+    f"fewer than {MIN_PATIENTS} patients, not summarised. Empty: nobody measured. ≤: at least half of the patients "
+    "were below a limit. Patients differ between windows: those who stay in hospital are sicker."
 )
 
 
@@ -70,7 +68,9 @@ def _picture(builder: Builder, table: pd.DataFrame, strata: tuple[str, ...], tit
     shown = table[table["shown"] & table["stratum"].isin(strata)]
     moved = shown.dropna(subset=["change"])
     moved = moved[moved["scale"] == "log2"].sort_values("change", ascending=False).head(3)
-    words = "; ".join(f"{r.label}, {r.window}: median {fmt.significant(r.median)} {r.unit}" for r in moved.itertuples())
+    words = "; ".join(
+        f"{r.label}, {r.window}: median {fmt.significant(r.median)} {fmt.unit(r.unit)}" for r in moved.itertuples()
+    )
     alt = f"Grid of analytes by time window with median and number of patients. Largest rises: {words or 'none'}."
     return builder.picture(fig_atlas(table, strata), title, CAPTION, alt)
 
@@ -80,7 +80,7 @@ def _numbers(builder: Builder, table: pd.DataFrame) -> Any:
     shown = pd.DataFrame(
         {
             "Analyte": rows["label"],
-            "Unit": rows["unit"],
+            "Unit": rows["unit"].map(fmt.unit),
             "Source": rows["source"],
             "Patients who": rows["stratum"],
             "Window": rows["window"],

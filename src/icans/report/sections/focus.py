@@ -5,25 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from icans.report import format as fmt
+from icans.report.figures.curves import REFERENCES
 from icans.report.model import Audit, ReportData, Task
 from icans.report.page import Callout
 
 #: Models drawn in one calibration or decision plot at most; more cannot be told apart.
 CURVES_LIMIT = 3
 
-#: Metrics in the order in which they stand in front; others follow as met.
-METRIC_ORDER = (
-    "auroc",
-    "auc",
-    "brier_scaled",
-    "scaled_brier",
-    "brier",
-    "oe",
-    "oe_ratio",
-    "slope",
-    "calibration_slope",
-    "ici",
-)
+#: Metrics that are printed, in this order; the full table has the rest. Where none of them is there, all are printed.
+METRIC_ORDER = ("auc", "auroc", "brier_scaled", "oe", "slope", "ici")
 
 
 def tasks_in_order(data: ReportData, frame: pd.DataFrame) -> list[Task]:
@@ -55,25 +45,24 @@ def one_horizon(data: ReportData, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def metrics_in_order(frame: pd.DataFrame) -> list[str]:
-    """Metrics of a table, those that are read first in front."""
+    """Metrics of a table that are printed, those that are read first in front."""
     met = list(dict.fromkeys(frame["metric"]))
-    return [m for m in METRIC_ORDER if m in met] + [m for m in met if m not in METRIC_ORDER]
+    return [m for m in METRIC_ORDER if m in met] or met
 
 
-def curve_models(data: ReportData, frame: pd.DataFrame) -> dict[str, str]:
-    """Models for curves, with labels: those asked for, else the headline's first and then the ladder's ends."""
-    met = data.model_order([m for m in dict.fromkeys(frame["model"]) if m not in ("treat all", "treat none")])
+def curve_models(data: ReportData, frame: pd.DataFrame) -> list[str]:
+    """Models for curves: those asked for, else the headline's first and then the ladder's second and last."""
+    met = list(ladder_labels(data, frame))
     if data.shown_models:
-        chosen = [m for m in data.shown_models if m in met]
-    else:
-        first = [data.headline.model] if data.headline is not None and data.headline.model in met else []
-        chosen = list(dict.fromkeys([*first, *met[1:2], *met[-1:], *met]))
-    return {m: data.model_label(m) for m in chosen[:CURVES_LIMIT]}
+        return [m for m in data.shown_models if m in met][:CURVES_LIMIT] or met[:1]
+    first = [data.headline.model] if data.headline is not None and data.headline.model in met else []
+    return list(dict.fromkeys([*first, *met[1:2], *met[-1:], *met]))[:CURVES_LIMIT]
 
 
 def ladder_labels(data: ReportData, frame: pd.DataFrame) -> dict[str, str]:
-    """Label by model in the order of the ladder."""
-    return {m: data.model_label(m) for m in data.model_order(list(dict.fromkeys(frame["model"])))}
+    """Label by model in the order of the whole ladder (so that a model keeps its colour), reference strategies not."""
+    met = [m for m in dict.fromkeys(frame["model"]) if m not in REFERENCES]
+    return {m: data.model_label(m) for m in data.model_order([*data.models, *met])}
 
 
 def audit_rows(audit: Audit, task: str | None) -> pd.DataFrame:
@@ -96,9 +85,7 @@ def audit_callout(data: ReportData, task: Task) -> Callout:
     if task.cases_only:
         return Callout(
             "Leakage audit: compares cases only",
-            (
-                "All patients of this task had ICANS, so whether the source tells cases from others does not matter here.",
-            ),
+            ("All patients of this task had ICANS: whether the source tells cases from others does not matter here.",),
             "good" if can is not None else "neutral",
         )
     if can is False:

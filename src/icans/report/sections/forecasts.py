@@ -65,8 +65,8 @@ def _ladders(builder: Builder, task: Task, rows: pd.DataFrame) -> list[Any]:
             builder.picture(
                 fig_ladder(part, labels),
                 f"{task.label}: {fmt.metric(name)} within {horizons} of each landmark",
-                "One panel a landmark, events of patients above it; dots with intervals. Dashed: no better than chance, "
-                "or perfect calibration.",
+                "One panel a landmark, with events of patients above it; dots with intervals. Dashed: no better than "
+                "chance.",
                 _ladder_words(builder.data, part),
             )
         )
@@ -76,7 +76,8 @@ def _ladders(builder: Builder, task: Task, rows: pd.DataFrame) -> list[Any]:
 def _ladder_words(data: ReportData, rows: pd.DataFrame) -> str:
     first = rows[rows["landmark_h"] == rows["landmark_h"].min()]
     values = [f"{data.model_label(r.model)} {fmt.estimate(r.value, r.low, r.high)}" for r in first.itertuples()]
-    return f"{fmt.metric(str(rows['metric'].iloc[0]))} at {fmt.landmark(first['landmark_h'].iloc[0])}: {'; '.join(values)}."
+    name, when = fmt.metric(str(rows["metric"].iloc[0])), fmt.landmark(first["landmark_h"].iloc[0])
+    return f"{name} at {when}: {'; '.join(values)}."
 
 
 def _performance_table(builder: Builder, task: Task, rows: pd.DataFrame) -> Grid:
@@ -97,7 +98,7 @@ def _performance_table(builder: Builder, task: Task, rows: pd.DataFrame) -> Grid
             )
         lines.append((landmark, horizon, order.index(model), line))
     frame = pd.DataFrame([line for *_, line in sorted(lines, key=lambda x: x[:3])])
-    note = "Value (interval). Out-of-sample; see section 10 for the resampling."
+    note = "Value (interval), out of sample; section 10 names the resampling. Further metrics are in the Parquet file."
     return builder.table(
         frame, f"{task.label}: every landmark, horizon and model", note=note, file="performance.parquet"
     )
@@ -113,8 +114,8 @@ def _comparisons(builder: Builder, task: Task) -> Grid | None:
             "Landmark": rows["landmark_h"].map(fmt.landmark),
             "Horizon": rows["horizon_h"].map(fmt.horizon),
             "Metric": rows["metric"].map(fmt.metric),
-            "Model": rows["model_a"].map(data.model_label),
-            "against": rows["model_b"].map(data.model_label),
+            "Model": rows["model"].map(data.model_label),
+            "against": rows["reference_model"].map(data.model_label),
             "Difference (interval)": [
                 fmt.estimate(*v) for v in rows[["difference", "low", "high"]].itertuples(index=False)
             ],
@@ -131,17 +132,16 @@ def _calibration(builder: Builder, task: Task) -> Any:
     rows = focus.one_horizon(data, data.calibration[data.calibration["task"] == task.name])
     if rows.empty:
         return None
-    labels = focus.curve_models(data, rows)
+    labels, shown = focus.ladder_labels(data, rows), focus.curve_models(data, rows)
+    first, named = shown[0], fmt.joined([data.model_label(m) for m in shown])
     pictures = []
     for (landmark, horizon), part in rows.groupby(["landmark_h", "horizon_h"]):
-        first = next(iter(labels))
         risks = _risks(data, task, first, float(landmark), float(horizon))
         title = f"{fmt.landmark(landmark)}, next {fmt.horizon(horizon)}"
         caption = f"Beneath: risks of {labels[first]} by outcome." if risks is not None else ""
-        alt = f"Calibration curves of {fmt.joined(list(labels.values()))} at {title}, observed share against predicted risk."
-        pictures.append(
-            builder.picture(fig_calibration(part, risks, labels, title), f"{task.label}: calibration", caption, alt)
-        )
+        alt = f"Calibration curves of {named} at {title}, observed share against predicted risk."
+        figure = fig_calibration(part, risks, labels, shown, title)
+        pictures.append(builder.picture(figure, f"{task.label}: calibration, {title}", caption, alt))
     text = Text(
         "Calibration: on the dashed line, predicted and observed risks agree. Shaded: interval of the curve.", soft=True
     )
@@ -173,12 +173,14 @@ def _decision(builder: Builder, task: Task) -> Any:
     rows = focus.one_horizon(data, data.decision[data.decision["task"] == task.name])
     if rows.empty:
         return None
-    labels = focus.curve_models(data, rows)
+    labels, shown = focus.ladder_labels(data, rows), focus.curve_models(data, rows)
+    named = fmt.joined([data.model_label(m) for m in shown])
     pictures = []
     for (landmark, horizon), part in rows.groupby(["landmark_h", "horizon_h"]):
         title = f"{fmt.landmark(landmark)}, next {fmt.horizon(horizon)}"
-        alt = f"Net benefit of {fmt.joined(list(labels.values()))} against the risk threshold at {title}."
-        pictures.append(builder.picture(fig_decision(part, labels, title), f"{task.label}: decision curves", "", alt))
+        alt = f"Net benefit of {named} against the risk threshold at {title}."
+        figure = fig_decision(part, labels, shown, title)
+        pictures.append(builder.picture(figure, f"{task.label}: decision curves, {title}", "", alt))
     text = (
         "Decision curves: net benefit of acting on patients whose forecast exceeds a threshold. A model is useful only "
         "where it lies above both treating all and treating none."
@@ -192,12 +194,13 @@ def _grade_paths(builder: Builder) -> tuple[Any, ...]:
         return ()
     rows = data.grade_paths
     labels = focus.ladder_labels(data, rows)
+    met = [label for model, label in labels.items() if (rows["model"] == model).any()]
     picture = builder.picture(
         fig_grade_paths(rows, labels),
         "Forecast of the grade on each following day",
-        "Ranked probability score: the squared distance between forecast and seen grade distributions; lower is better. "
+        "Ranked probability score: squared distance between the forecast and the seen grade; lower is better. "
         "Persistence says that tomorrow is like today.",
-        f"Ranked probability score against days ahead for {fmt.joined(list(labels.values()))}.",
+        f"Ranked probability score against days ahead for {fmt.joined(met)}.",
     )
     shown = pd.DataFrame(
         {

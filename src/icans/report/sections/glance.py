@@ -9,7 +9,7 @@ import pandas as pd
 from icans.report import format as fmt
 from icans.report.model import ReportData
 from icans.report.outcomes import ANY_GRADE, SEVERE_GRADE, worst_grade
-from icans.report.page import Builder, Callout, Chip, Facts, Heading, Section, absent, blocks_of, verdict
+from icans.report.page import Builder, Callout, Chip, Facts, Heading, Section, Text, absent, blocks_of, verdict
 from icans.report.sections import focus
 
 #: Rows of the small result table at most.
@@ -44,7 +44,7 @@ def _facts(data: ReportData) -> Facts | Callout:
     analytes = len(cohort.analytes())
     items.append((fmt.whole(results), "results", f"of {fmt.plural(analytes, 'analyte')}"))
     changed = int(cohort.changes["rows"].fillna(1).sum())
-    items.append((fmt.whole(changed), "rows changed or assumed", "each with rule and reason, section 3"))
+    items.append((fmt.whole(changed), "rows changed", "or assumed; each with its reason"))
     return Facts(tuple(items))
 
 
@@ -67,7 +67,8 @@ def _results(builder: Builder) -> tuple[Any, ...]:
                 "bad",
             ),
         )
-    if data.audit.occurrence_can_be_validated is False:
+    declared_among_cases = data.headline is not None and data.task(data.headline.task).cases_only
+    if data.audit.occurrence_can_be_validated is False and not declared_among_cases:
         return blocks_of(
             Callout(
                 "The occurrence of ICANS cannot be validated on this cohort",
@@ -99,7 +100,10 @@ def _headline(builder: Builder) -> Any:
         first = focus.tasks_in_order(data, rows)[0].name
         chosen = _front(data, rows[rows["task"] == first])
     title = "The result declared as the main one" if data.headline is not None else "Results of the ladder"
-    return _result_table(builder, chosen, f"{title}, with its leakage audit")
+    sentence = None
+    if data.headline is not None:
+        sentence = Text(focus.result_sentence(data, chosen.iloc[0]))
+    return sentence, _result_table(builder, chosen, f"{title}, its rivals, and the leakage audit")
 
 
 def _declared(data: ReportData, rows: pd.DataFrame) -> pd.DataFrame:
@@ -140,17 +144,19 @@ def _front(data: ReportData, rows: pd.DataFrame) -> pd.DataFrame:
 def _result_table(builder: Builder, rows: pd.DataFrame, title: str) -> Any:
     data = builder.data
     shown = rows.head(RESULT_LIMIT)
-    table = pd.DataFrame(
+    lines = [
         {
-            "Task": [data.task(t).label for t in shown["task"]],
-            "Forecast made": [f"{fmt.landmark(a)}, next {fmt.horizon(b)}" for a, b in zip(shown["landmark_h"], shown["horizon_h"], strict=True)],
-            "Model": [data.model_label(m) for m in shown["model"]],
-            "Events / patients": [f"{fmt.whole(e)} / {fmt.whole(n)}" for e, n in zip(shown["events"], shown["n"], strict=True)],
-            "Metric": [fmt.metric(m) for m in shown["metric"]],
-            "Value (interval)": [fmt.estimate(*v) for v in shown[["value", "low", "high"]].itertuples(index=False)],
-            "Leakage audit": [_audit_chip(data, t) for t in shown["task"]],
+            "Task": data.task(row.task).label,
+            "Forecast made": f"{fmt.landmark(row.landmark_h)}, next {fmt.horizon(row.horizon_h)}",
+            "Model": data.model_label(row.model),
+            "Events / patients": f"{fmt.whole(row.events)} / {fmt.whole(row.n)}",
+            "Metric": fmt.metric(row.metric),
+            "Value (interval)": fmt.estimate(row.value, row.low, row.high),
+            "Leakage audit": _audit_chip(data, row.task),
         }
-    )  # fmt: skip
+        for row in shown.itertuples()
+    ]
+    table = pd.DataFrame(lines)
     note = "Other landmarks, horizons and metrics are in section 7; the audit is in section 8."
     return builder.table(table, title, note=note, fold=False)
 

@@ -77,7 +77,7 @@ def _forecasts(data: ReportData, patient: str) -> tuple[pd.DataFrame | None, str
         else rows["task"].iloc[0]
     )
     rows = rows[rows["task"] == task]
-    model = next(iter(focus.curve_models(data, rows)))
+    model = focus.curve_models(data, rows)[0]
     rows = focus.one_horizon(data, rows[rows["model"] == model])
     mine = rows[rows["patient_id"] == patient]
     if mine.empty:

@@ -28,8 +28,8 @@ def section(builder: Builder) -> Section:
         blocks_of(
             _use(data), Bullets(_limits(data)), size, Heading("Methods"), _methods(builder),
             Text(
-                "Items follow TRIPOD+AI (Collins et al., BMJ 2024;385:e078378, doi 10.1136/bmj-2023-078378). Items that "
-                "need a person's judgement (aims, setting, ethics, interpretation) are not answered by a program.",
+                "Items follow TRIPOD+AI (Collins et al., BMJ 2024;385:e078378, doi 10.1136/bmj-2023-078378). Items "
+                "that need a person's judgement (aims, setting, ethics, interpretation) are not answered by a program.",
                 soft=True,
             ),
         ),
@@ -64,7 +64,8 @@ def _limits(data: ReportData) -> tuple[str, ...]:
             )
     found.append("Forecasts are under usual care: treatment given before a landmark is part of what they describe.")
     found.append(
-        f"Cells of the atlas with fewer than {MIN_PATIENTS} patients are not summarised; grades of days without a bedside finding are unknown."
+        f"Cells of the atlas with fewer than {MIN_PATIENTS} patients are not summarised; a day without a bedside "
+        "finding has no grade."
     )
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from icans.cohort.vocabulary import analytes
 from icans.report import format as fmt
 from icans.report.figures.missingness import fig_missingness
 from icans.report.missing import daily_missingness
@@ -34,10 +35,12 @@ def section(builder: Builder) -> Section:
         ["observed", "measured", "censored", "missing", "not_measured"]
     ].sum()
     sums = sums.sort_values(["measured", "analyte"], ascending=[False, True])
+    known = analytes()
+    sums["analyte"] = [known[a].label if a in known else a for a in sums["analyte"]]
     for state in ("measured", "censored", "missing", "not_measured"):
         sums[state] = [
             f"{fmt.whole(n)} ({fmt.percent(n / o)})" for n, o in zip(sums[state], sums["observed"], strict=True)
         ]
     names = {"observed": "patient-days observed", "censored": "at a limit", "missing": "asked for, no value"}
-    grid = builder.table(sums, f"Patient-days by state, days {FIRST_DAY} to {LAST_DAY}".replace("-", "−"), names=names)
+    grid = builder.table(sums, f"Patient-days by state, days {fmt.whole(FIRST_DAY)} to {LAST_DAY}", names=names)
     return Section("missingness", "Missingness", LEAD, (picture, grid))

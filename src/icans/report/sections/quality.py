@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from icans.cohort.cohort import Cohort
+from icans.cohort.schema import TABLES
 from icans.cohort.vocabulary import analytes
 from icans.report import format as fmt
 from icans.report.model import ReportData
@@ -27,12 +28,26 @@ def section(builder: Builder) -> Section:
         "Data quality and harmonisation",
         LEAD,
         blocks_of(
-            Heading("Warnings of the checks"), _problems(builder),
+            _sizes(builder), Heading("Warnings of the checks"), _problems(builder),
             Heading("Units, batches and limits that were found"), _findings(builder),
             Heading("Changes"), _changes(builder),
             Heading("Results at a limit, and repeated rows"), _censoring(builder), _duplicates(data),
         ),
     )  # fmt: skip
+
+
+def _sizes(builder: Builder) -> Any:
+    """Rows of each table as delivered and as analysed."""
+    delivered, harmonised = builder.data.delivered, builder.data.harmonised
+    if delivered is None and harmonised is None:
+        return None
+    columns = {"As delivered": delivered, "As analysed": harmonised}
+    lines = [
+        {"Table": name, **{head: len(c.table(name)) for head, c in columns.items() if c is not None}}
+        for name in TABLES
+    ]  # fmt: skip
+    frame = pd.DataFrame(lines)
+    return builder.table(frame[frame.iloc[:, 1:].sum(axis=1) > 0], "Rows of each table")
 
 
 def _problems(builder: Builder) -> tuple[Any, ...]:
@@ -130,7 +145,7 @@ def _censoring(builder: Builder) -> Any:
             "Analyte": [known[a].label if a in known else a for a in table["analyte"]],
             "Side": table["censor"].map({"left": "below limit", "right": "above limit"}),
             "Rows": table["rows"],
-            "Share of results": [fmt.percent(r / totals[a], 1) for a, r in zip(table["analyte"], table["rows"], strict=True)],
+            "Share of results": (table["rows"] / table["analyte"].map(totals)).map(lambda s: fmt.percent(s, 1)),
             "Different limits": table["limits"],
             "Lowest limit": table["lowest"],
             "Highest limit": table["highest"],
@@ -151,6 +166,4 @@ def _duplicates(data: ReportData) -> Text | None:
 
 
 def _repeated(cohort: Cohort, table: str) -> int:
-    from icans.cohort.schema import TABLES
-
     return int(cohort.table(table).duplicated(list(TABLES[table].key)).sum())

@@ -26,6 +26,7 @@ def section(builder: Builder) -> Section:
     facts = {"Started": run.started, "Finished": run.finished, "Seed": "" if run.seed is None else str(run.seed)}
     facts |= {str(k): str(v) for k, v in run.facts.items()}
     config = Fold("Study file", (Code(run.config, "Study file"),)) if run.config else None
+    seconds = {stage: fmt.number(taken, 1) for stage, taken in run.seconds.items()}
     return Section(
         "run",
         "Run",
@@ -34,7 +35,7 @@ def section(builder: Builder) -> Section:
             again, _pairs(builder, facts, "This run", ("Fact", "Value")), config,
             _pairs(builder, run.versions, "Versions", ("Package", "Version")),
             _pairs(builder, run.inputs, "Inputs", ("File", "SHA-256")),
-            _pairs(builder, {k: f"{fmt.number(v, 1)} s" for k, v in run.seconds.items()}, "Time taken", ("Stage", "Seconds")),
+            _pairs(builder, seconds, "Time taken", ("Stage", "Seconds")),
         ),
     )  # fmt: skip
 
