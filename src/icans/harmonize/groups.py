@@ -1,0 +1,108 @@
+"""Readings opened by comparing groups of series: two groups that lie apart by the factor of a unit.
+
+Groups are the batches of an analyte, and the precision that its series were written with. Two groups of patients
+may differ for clinical reasons, and the difference may come near a unit's factor by chance. The Bayes factor
+below therefore allows a clinical difference between groups of up to about half the spread between patients, and
+the prior odds are those of a rare event. Precision alone never opens a reading, nor does magnitude alone: a group
+must be written on a grid that is coarser or finer by the same factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from icans.harmonize.candidates import Reading
+from icans.harmonize.precision import grid
+
+Array = npt.NDArray[np.float64]
+
+#: Series that a group must have.
+SERIES = 5
+#: Prior odds that two groups of one analyte were stored in different units.
+ODDS = 0.01
+#: Clinical difference between groups, as a share of the spread between patients, and its floor (log10 units).
+CLINICAL_SHARE, CLINICAL_FLOOR = 0.5, 0.15
+#: Factor on the odds where the grids of the two groups differ by the reading's factor.
+GRID_ODDS = 5.0
+#: Odds from which a reading is opened (it is then judged row by row).
+OPEN = 3.0
+#: Factors closer to one than this cannot be told from a clinical difference (log10 units).
+SMALLEST_SHIFT = 0.6
+
+
+def opened(
+    stored: Array, index: npt.NDArray[np.int64], table: pd.DataFrame, every: tuple[Reading, ...]
+) -> Iterator[tuple[int, str]]:
+    """Readings (by place in ``every``) that explain the distance between two groups, and why."""
+    positive = stored > 0
+    frame = pd.DataFrame(
+        {
+            "patient": table["patient_id"].to_numpy()[index][positive],
+            "batch": table["batch"].to_numpy()[index][positive],
+            "x": np.log10(stored[positive]),
+            "stored": stored[positive],
+        }
+    )
+    if frame["batch"].nunique() > 1:
+        yield from _between(frame, frame["batch"], "batch", every)
+    classes = precision_classes(frame["patient"], frame["stored"].to_numpy())
+    if classes is not None:
+        yield from _between(frame, classes, "precision", every)
+
+
+def _between(
+    frame: pd.DataFrame, label: pd.Series, name: str, every: tuple[Reading, ...]
+) -> Iterator[tuple[int, str]]:
+    """Compare each group with the largest one."""
+    medians = frame["x"].groupby([label, frame["patient"]]).median()
+    sizes = medians.groupby(level=0).size()
+    sizes = sizes[sizes >= SERIES]
+    if len(sizes) < 2:
+        return
+    base = sizes.idxmax()
+    centred = medians - medians.groupby(level=0).transform("median")
+    spread = max(float(centred.abs().median()) / 0.6745, 0.05)
+    clinical = max(CLINICAL_FLOOR, CLINICAL_SHARE * spread)
+    grids = {group: grid(frame.loc[label == group, "stored"]) for group in sizes.index}
+    for group in sizes.index.drop(base):
+        distance = float(medians[group].median() - medians[base].median())
+        variance = clinical**2 + 1.57 * spread**2 * (1 / sizes[group] + 1 / sizes[base])
+        for k, reading in enumerate(every[1:], start=1):
+            shift = -np.log10(abs(reading.slope))
+            if reading.offset or reading.kind == "twice" or abs(shift) < SMALLEST_SHIFT:
+                continue
+            log_odds = np.log(ODDS) + (distance**2 - (distance - shift) ** 2) / (2.0 * variance)
+            matched = abs(np.log10(grids[group] / grids[base]) - shift) < 0.05
+            if matched and log_odds + np.log(GRID_ODDS) > np.log(OPEN):
+                yield k, (
+                    f"series of {name} {group!s} lie {10**distance:.3g} times as high as those of {base!s} and are "
+                    f"written in steps {grids[group] / grids[base]:.3g} times as large"
+                )
+
+
+def precision_classes(patient: pd.Series, stored: Array) -> pd.Series | None:
+    """Series written in whole numbers against series written with decimals, at the same magnitudes.
+
+    Laboratories write large numbers with fewer decimals, so a series is compared with what others write at the
+    same magnitude. None where the share of whole numbers is explained by magnitude.
+    """
+    size = np.floor(2.0 * np.log10(stored)).astype(int)
+    whole = np.abs(stored - np.round(stored)) < 1e-6 * np.maximum(1.0, stored)
+    expected = pd.Series(whole.astype(float)).groupby(size).transform("mean").to_numpy()
+    telling = (expected > 0.02) & (expected < 0.98)
+    if telling.sum() < 4 * SERIES:
+        return None
+    part = pd.DataFrame({"patient": patient.to_numpy()[telling], "w": whole[telling], "e": expected[telling]})
+    part["v"] = part["e"] * (1 - part["e"])
+    per = part.groupby("patient").agg(n=("w", "size"), w=("w", "mean"), excess=("w", "sum"), e=("e", "sum"), v=("v", "sum"))
+    # Overdispersion between series: under one common habit the mean squared standardised excess is one.
+    dispersion = float((((per["excess"] - per["e"]) ** 2) / per["v"].clip(lower=1e-9)).mean())
+    if dispersion < 3.0:
+        return None
+    high, low = per["w"] > 0.9, per["w"] < 0.5
+    classes = pd.Series(np.where(high, "whole", np.where(low, "decimal", None)), index=per.index, dtype=object)
+    return patient.map(classes)
