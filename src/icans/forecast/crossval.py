@@ -22,7 +22,7 @@ from icans.core.execute import Executor, Serial
 from icans.core.provenance import package_version
 from icans.core.random import stream
 from icans.core.resume import Checkpoints
-from icans.forecast.dataset import CohortStep, Examples, cells, end_of_support, examples_for
+from icans.forecast.dataset import CohortStep, Examples, cells, end_of_support, examples_for, table_digest
 from icans.forecast.features import FeatureSpec
 from icans.forecast.ladder import Rung
 from icans.forecast.outcomes import DEFAULT_HORIZONS, DEFAULT_LANDMARKS_H, Horizon, Task, outcome_table
@@ -194,7 +194,7 @@ def cross_validate(
     outcome = outcome_table(cohort, task, design.landmarks_h)
     if outcome.empty:
         raise NotEstimableError(f"task {task.name!r}: nobody is at risk at any landmark")
-    horizons, notes = _horizons(outcome, design)
+    horizons, notes = horizons_for(outcome, design)
     counts = cells(outcome, horizons, design.min_events)
     if (counts["reason"] != "").all():
         best = counts.loc[counts["events"].idxmax()]
@@ -204,6 +204,8 @@ def cross_validate(
             f"{best['horizon']}: {best['reason']}"
         )
     spec = (spec or FeatureSpec()).resolve(cohort)
+    judged = set(counts.loc[counts["reason"] == "", "position"])
+    horizons = tuple(h for k, h in enumerate(horizons) if k in judged)
     plan, more = _plan(cohort, outcome, design)
     jobs = _jobs(cohort, task, tuple(rungs), horizons, design, spec, tuple(steps), outcome, plan)
     results = _run(jobs, executor or Serial(), folder)
@@ -212,7 +214,8 @@ def cross_validate(
     return CrossValidation(predictions, counts.assign(task=task.name), fits, plan, horizons, (*notes, *more))
 
 
-def _horizons(outcome: pd.DataFrame, design: Design) -> tuple[tuple[Horizon, ...], list[str]]:
+def horizons_for(outcome: pd.DataFrame, design: Design) -> tuple[tuple[Horizon, ...], list[str]]:
+    """The design's horizons, those "to day x" cut to what follow-up supports, and notes on what was cut."""
     limit = end_of_support(outcome)
     kept: list[Horizon] = []
     notes = []
@@ -321,12 +324,10 @@ def _fingerprint(job: _Job) -> str:
     plain = [job.rungs, job.steps, job.horizons, asdict(job.task), asdict(job.spec), job.seed, sorted(job.test_ids)]
     for part in plain:
         digest.update(pickle.dumps(part))
-    frames = [job.outcome] if job.table is None else [job.outcome, job.table.reset_index()]
+    frames = [job.outcome] if job.table is None else [job.outcome, job.table]
     if job.cohort is not None:
         frames += [job.cohort.table(name) for name in ("patients", "measurements", "treatments", "grades", "events")]
-    for frame in frames:
-        digest.update(str(frame.columns.tolist()).encode())
-        digest.update(pd.util.hash_pandas_object(frame.astype(object).fillna("")).to_numpy().tobytes())
+    digest.update(table_digest(frames).encode())
     return digest.hexdigest()
 
 

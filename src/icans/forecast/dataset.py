@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +62,17 @@ def examples_for(cohort: Cohort, task: Task, outcome: pd.DataFrame, spec: Featur
     spec = (spec or FeatureSpec()).resolve(cohort)
     at = landmark_times(cohort, task, outcome).to_numpy(dtype=float)
     return Examples(features_at(cohort, outcome[["patient_id", "landmark_h"]], at, spec), outcome)
+
+
+def table_digest(frames: Iterable[pd.DataFrame]) -> str:
+    """A hash of the content of tables: columns, index, values."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        flat = frame.reset_index()
+        text = {name: str for name, kind in flat.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)}
+        digest.update(str(flat.columns.tolist()).encode())
+        digest.update(pd.util.hash_pandas_object(flat.astype(text), index=False).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def cells(outcome: pd.DataFrame, horizons: Sequence[Horizon], min_events: int) -> pd.DataFrame:

@@ -12,6 +12,7 @@ A row of the feature table speaks of one patient at one landmark t and uses only
 ``lab.<analyte>.age_d``      days since the newest sample, ``.count_...``: number of samples (see below)
 ``grade.<toxicity>.now``     newest grade; ``.max`` largest so far; ``.max_d0_3`` largest of days 0-3 so far
 ``drug.<class>.given``       1 when the drug class was given by then; ``.recent`` in the last 3 days
+``score.<name>``             a published score of what was known (see :mod:`icans.forecast.scores`)
 ===========================  =========================================================================
 
 How often and how lately something was measured tells what the ward feared, and where the record came from.
@@ -32,6 +33,7 @@ from icans.cohort import vocabulary
 from icans.cohort.cohort import Cohort
 from icans.core.errors import DataError, Problem
 from icans.forecast.grouped import Rows, summarise
+from icans.forecast.scores import SCORES, score_at
 
 #: Statistics over a window that the grouped summary knows.
 STATISTICS = ("max", "min", "mean", "slope", "area", "count")
@@ -73,6 +75,8 @@ class FeatureSpec:
         Drug classes (name: members) as known.
     recent_d
         What counts as given recently, days.
+    scores
+        Published scores. None: those whose inputs the cohort has, each with a declared unit.
     missingness_features
         Also age and count of samples. Only when the audit of the cohort allows it.
     """
@@ -84,6 +88,7 @@ class FeatureSpec:
     toxicities: tuple[str, ...] = ("CRS", "ICANS")
     drugs: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(DRUG_CLASSES))
     recent_d: float = 3.0
+    scores: tuple[str, ...] | None = None
     missingness_features: bool = False
 
     def __post_init__(self) -> None:
@@ -92,10 +97,15 @@ class FeatureSpec:
             raise ValueError(f"statistics must be of {STATISTICS}; got {unknown}")
 
     def resolve(self, cohort: Cohort) -> FeatureSpec:
-        """The specification with the cohort's analytes written out (unchanged where they already are)."""
-        if self.analytes is not None:
-            return self
-        return replace(self, analytes=tuple(sorted(set(analyte_keys(cohort.measurements).dropna()))))
+        """The specification with the cohort's analytes and scores written out (unchanged where they are)."""
+        analytes = self.analytes
+        if analytes is None:
+            analytes = tuple(sorted(set(analyte_keys(cohort.measurements).dropna())))
+        scores = self.scores
+        if scores is None:
+            declared = set(cohort.measurements.loc[cohort.measurements["unit"].notna(), "analyte"])
+            scores = tuple(name for name, s in SCORES.items() if declared >= {i.analyte for i in s.inputs})
+        return replace(self, analytes=analytes, scores=scores)
 
 
 def analyte_keys(measurements: pd.DataFrame) -> pd.Series:
@@ -200,7 +210,10 @@ class _Rows:
         self.values = _lab_rows(cohort, self.labs, code)
         self.grades = {name: _grade_rows(cohort, name, code) for name in spec.toxicities}
         self.drugs = {name: _drug_rows(cohort, members, code) for name, members in spec.drugs.items()}
-        self.names = [*self._lab_names(), *self._grade_names(), *self._drug_names()]
+        self.cohort = cohort
+        self.scores = tuple(spec.scores or ())
+        scored = [f"score.{name}" for name in self.scores]
+        self.names = [*self._lab_names(), *self._grade_names(), *self._drug_names(), *scored]
 
     def _lab_names(self) -> list[str]:
         kinds = ["last", *(f"{s}_{_window(w)}" for w in self.spec.windows_d for s in self.spec.statistics)]
@@ -234,6 +247,10 @@ class _Rows:
             found[f"drug.{name}.given"] = (summarise(known, limit, None, self.count, ("count",))["count"] > 0) * 1.0
             recent = summarise(known, limit, self.spec.recent_d * 24.0, self.count, ("count",))["count"]
             found[f"drug.{name}.recent"] = (recent > 0) * 1.0
+        if self.scores:
+            limits = dict(zip(self.cohort.patient_ids, limit.tolist(), strict=True))
+            for name in self.scores:
+                found[f"score.{name}"] = score_at(self.cohort, limits, name)["value"].to_numpy(dtype=float)
         return found
 
     def _labs_at(self, limit: np.ndarray, found: dict[str, np.ndarray]) -> None:

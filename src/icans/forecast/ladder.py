@@ -10,6 +10,7 @@ from icans.forecast.models.boosting import Boosting
 from icans.forecast.models.cox import LandmarkCox
 from icans.forecast.models.logistic import LastValueLogistic, Recalibrated
 from icans.forecast.models.prevalence import Prevalence
+from icans.forecast.scores import SCORES, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +30,31 @@ EARLY_CRS = Rung(
 )
 
 
-def ladder(scores: Sequence[Rung] = (), *, names: Sequence[str] | None = None) -> tuple[Rung, ...]:
+def score_rungs(names: Sequence[str] | None = None) -> tuple[Rung, ...]:
+    """A rung for each published score (all by default), recalibrated by intercept and slope in each fold.
+
+    Where a score cannot be computed for most rows its fit says so and the rung is left out of the results.
+    """
+    return tuple(
+        Rung(f"score_{name}", f"{score(name).label}, recalibrated to the risk set", Recalibrated((f"score.{name}",)))
+        for name in (SCORES if names is None else names)
+    )
+
+
+def ladder(scores: Sequence[Rung] | None = None, *, names: Sequence[str] | None = None) -> tuple[Rung, ...]:
     """The rungs in order, from the simplest to the most flexible.
 
     Parameters
     ----------
     scores
-        Published scores (:func:`icans.forecast.models.scores.score_rungs`), put after the incidence by day.
+        Published scores, put after the incidence by day. None: every one that is known (:func:`score_rungs`).
     names
         Only these, in this order of the ladder; KeyError for an unknown name.
     """
     rungs = (
         Rung("prevalence", "incidence of the risk set on that day (Aalen-Johansen), the same for everybody",
              Prevalence()),
-        *scores,
+        *(score_rungs() if scores is None else scores),
         EARLY_CRS,
         Rung("logistic_last", "ridge logistic regression on newest values, grades and drugs as known",
              LastValueLogistic()),

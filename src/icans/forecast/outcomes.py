@@ -143,13 +143,13 @@ def daily_landmarks(last_day: int = 14) -> tuple[float, ...]:
     return tuple(24.0 * d for d in range(last_day + 1))
 
 
-def task_grades(cohort: Cohort, task: Task) -> pd.DataFrame:
+def task_grades(cohort: Cohort, task: Task, *, required: bool = True) -> pd.DataFrame:
     """The grades that a task is judged by: one scheme, one source, from ``task.from_h`` on, none missing.
 
     Raises
     ------
     DataError
-        More than one scheme and none named by the task, or no grade left.
+        More than one scheme and none named by the task, or (when ``required``) no grade left.
     """
     grades = cohort.grades[cohort.grades["toxicity"] == task.toxicity]
     if task.scheme is not None:
@@ -157,7 +157,7 @@ def task_grades(cohort: Cohort, task: Task) -> pd.DataFrame:
     source = task.source or ("delivered" if (grades["source"] == "delivered").any() else "derived")
     grades = grades[(grades["source"] == source) & grades["grade"].notna() & (grades["time_h"] >= task.from_h)]
     schemes = sorted(grades["scheme"].unique())
-    if len(schemes) > 1 or grades.empty:
+    if len(schemes) > 1 or (required and grades.empty):
         found = f"schemes {schemes}" if schemes else "no grade"
         wanted = f"grades of {task.toxicity} (source {source}) under one scheme"
         remedy = f"Name one scheme for task {task.name!r}." if schemes else "Deliver grades, or derive them first."

@@ -247,8 +247,15 @@ class DropConstant(_Frame):
     """Leave out columns that have one value in the training rows, and repetitions of an earlier column."""
 
     def _learn(self, X: pd.DataFrame) -> None:
-        varying = X.loc[:, (X.nunique() > 1).to_numpy()]
-        self.columns_ = varying.columns[~varying.T.duplicated().to_numpy()].tolist()
+        values = X.to_numpy(dtype=float)
+        seen: set[bytes] = set()
+        self.columns_ = []
+        for name, column in zip(X.columns, values.T, strict=True):
+            present = column[~np.isnan(column)]
+            key = column.tobytes()
+            if len(present) and present.min() < present.max() and key not in seen:
+                seen.add(key)
+                self.columns_.append(name)
 
     def _apply(self, X: pd.DataFrame) -> pd.DataFrame:
         return X[self.columns_]

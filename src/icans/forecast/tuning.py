@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+
+#: How a setting is chosen from inner cross-validation. ``best`` is the default of the ladder: on simulated cohorts
+#: of 60 to 250 patients the one-standard-error rule gave log losses up to 0.03 higher on 1500 new patients and
+#: calibration slopes of 2 to 5 (risks far too close to the average); it was better, by 0.01 at most, only for 60
+#: patients with next to no signal. A ridge path has no cliff that the rule would have to guard against.
+Rule = Literal["best", "one_se"]
 
 
 def patient_folds(stratum: pd.Series, folds: int, rng: np.random.Generator) -> pd.Series:
@@ -45,7 +53,7 @@ def ever_event(outcome: pd.DataFrame) -> pd.Series:
     return rank.groupby(outcome["patient_id"]).max()
 
 
-def choose(losses: ArrayLike, rule: str) -> int:
+def choose(losses: ArrayLike, rule: Rule) -> int:
     """The setting of lowest mean loss (``best``), or the simplest one near it (``one_se``).
 
     Settings go from the simplest to the most complex, as in :func:`one_se`.

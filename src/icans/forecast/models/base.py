@@ -141,5 +141,5 @@ def last_value_columns(columns: Sequence[str]) -> list[str]:
 
 
 def summary_columns(columns: Sequence[str]) -> list[str]:
-    """Every feature."""
-    return list(columns)
+    """Every feature but published scores, which are rungs of their own."""
+    return [name for name in columns if not name.startswith("score.")]

@@ -6,7 +6,7 @@ day". Missing values are filled as for the linear models: left to the trees they
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,12 @@ from sklearn.pipeline import Pipeline
 
 from icans.core.errors import NotEstimableError
 from icans.core.random import stream
-from icans.forecast.models.base import DayBaseline, check_aligned, fitted_for, labels
+from icans.forecast.models.base import DayBaseline, check_aligned, fitted_for, labels, summary_columns
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import PrepareSpec, preprocessor
 from icans.forecast.ridge import deviance, expit
-from icans.forecast.tuning import choose, ever_event, patient_folds
+from icans.forecast.tuning import Rule, choose, ever_event, patient_folds
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ PREPARE = PrepareSpec(transform="none", winsor=None, standardise=False)
 
 @dataclass(frozen=True)
 class Boosting:
-    """LightGBM on every summary feature; the number of trees by grouped inner cross-validation, one-SE rule.
+    """LightGBM on every summary feature; the number of trees by grouped inner cross-validation.
 
     Parameters
     ----------
@@ -44,7 +44,9 @@ class Boosting:
     tune_horizon
         Position in the list of horizons at which the number of trees is chosen (the last by default: it has the
         most events).
-    inner_folds
+    columns, prepare
+        Features by name, and their preprocessing.
+    inner_folds, rule
         Folds of the inner cross-validation.
     """
 
@@ -57,7 +59,8 @@ class Boosting:
     row_share: float = 0.8
     tune_horizon: int = -1
     inner_folds: int = 3
-    rule: str = "one_se"
+    rule: Rule = "best"
+    columns: Callable[[Sequence[str]], list[str]] = summary_columns
     prepare: PrepareSpec = field(default_factory=lambda: PREPARE)
 
     def fit(
@@ -65,6 +68,8 @@ class Boosting:
     ) -> FittedBoosting:
         """Choose the number of trees inside the training data, then fit one model for each horizon."""
         check_aligned(table, outcome)
+        columns = self.columns(table.columns.tolist())
+        table = table[columns]
         count = self.trees[self._tune(table, outcome, list(horizons)[self.tune_horizon], seed)]
         pipeline = preprocessor(self.prepare).fit(table)
         frame = pipeline.transform(table)
@@ -73,7 +78,7 @@ class Boosting:
         for horizon in horizons:
             y, weight = labels(outcome, horizon)
             models[horizon] = self._boost(frame, y, weight, baseline.logit(table, horizon), count, seed)
-        return FittedBoosting(pipeline, frame.columns.tolist(), baseline, models, count)
+        return FittedBoosting(pipeline, frame.columns.tolist(), columns, baseline, models, count)
 
     def _tune(self, table: pd.DataFrame, outcome: pd.DataFrame, horizon: Horizon, seed: int) -> int:
         strata = ever_event(outcome)
@@ -137,6 +142,7 @@ class FittedBoosting:
 
     pipeline: Pipeline
     names: list[str]
+    columns: list[str]
     baseline: DayBaseline
     models: dict[Horizon, Any]
     trees: int
@@ -148,15 +154,15 @@ class FittedBoosting:
 
     def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
         """Probability of the event within the horizon."""
-        model = fitted_for(self.models, horizon)
-        return expit(self.baseline.logit(table, horizon) + _raw(model, self.pipeline.transform(table), self.trees))
+        X = self.pipeline.transform(table[self.columns])
+        return expit(self.baseline.logit(table, horizon) + _raw(fitted_for(self.models, horizon), X, self.trees))
 
     def reasons(self, table: pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
         """Shapley values of the trees on the log odds (Lundberg 2020), summed over a feature's columns."""
         model = fitted_for(self.models, horizon)
         parts = np.zeros((len(table), len(self.names)))
         if model is not None:
-            X = self.pipeline.transform(table).to_numpy(dtype=float)
+            X = self.pipeline.transform(table[self.columns]).to_numpy(dtype=float)
             parts = np.asarray(model.predict(X, pred_contrib=True))[:, :-1]
         return sum_by_source(pd.DataFrame(parts, index=table.index, columns=self.names))
 

@@ -26,7 +26,7 @@ from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.outcomes import COMPETING, EVENT, Horizon
 from icans.forecast.preprocess import PrepareSpec, preprocessor
 from icans.forecast.ridge import deviance
-from icans.forecast.tuning import choose, ever_event, patient_folds
+from icans.forecast.tuning import Rule, choose, ever_event, patient_folds
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class LandmarkCox:
     ----------
     interactions
         Let every effect change linearly with the landmark's day.
-    penalties, columns, prepare, inner_folds
+    penalties, columns, prepare, inner_folds, rule
         As in the logistic model; one penalty serves every horizon.
     """
 
@@ -54,7 +54,7 @@ class LandmarkCox:
     columns: Callable[[Sequence[str]], list[str]] = last_value_columns
     prepare: PrepareSpec = field(default_factory=PrepareSpec)
     inner_folds: int = 5
-    rule: str = "one_se"
+    rule: Rule = "best"
 
     def fit(
         self, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int = 0

@@ -20,7 +20,7 @@ from icans.forecast.models.base import DayBaseline, check_aligned, fitted_for, l
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import PrepareSpec, preprocessor, source_column
 from icans.forecast.ridge import RidgeLogistic, deviance, fit_path
-from icans.forecast.tuning import choose, ever_event, patient_folds
+from icans.forecast.tuning import Rule, choose, ever_event, patient_folds
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ SCORE_PENALTY = 1e-3
 
 @dataclass(frozen=True)
 class LastValueLogistic:
-    """Ridge logistic regression on the newest values; penalty by grouped inner cross-validation, one-SE rule.
+    """Ridge logistic regression on the newest values; penalty by grouped inner cross-validation.
 
     Parameters
     ----------
@@ -45,13 +45,15 @@ class LastValueLogistic:
         Preprocessing, fitted with the model.
     inner_folds
         Folds of the inner cross-validation (fewer where there are fewer patients with an event).
+    rule
+        How the penalty is chosen from it (:data:`icans.forecast.tuning.Rule`).
     """
 
     penalties: tuple[float, ...] = PENALTIES
     columns: Callable[[Sequence[str]], list[str]] = last_value_columns
     prepare: PrepareSpec = field(default_factory=PrepareSpec)
     inner_folds: int = 5
-    rule: str = "one_se"
+    rule: Rule = "best"
 
     def fit(
         self, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int = 0
@@ -60,14 +62,15 @@ class LastValueLogistic:
         check_aligned(table, outcome)
         chosen = self._tune(table, outcome, horizons, seed) if len(self.penalties) > 1 else dict.fromkeys(horizons, 0)
         fold = _Stack.fit(table, outcome, horizons, self)
+        matrix = fold.matrix(table)
         models = {}
         for horizon in horizons:
-            models[horizon] = fit_path(
-                fold.matrix(table),
-                *labels(outcome, horizon),
-                (self.penalties[chosen[horizon]],),
-                fold.baseline.logit(table, horizon),
-            )[0]
+            penalty = self.penalties[chosen[horizon]]
+            models[horizon] = _fit_or_none(
+                matrix, *labels(outcome, horizon), penalty, fold.baseline.logit(table, horizon)
+            )
+        if all(np.isinf(model.penalty) for model in models.values()):
+            raise NotEstimableError("within every horizon all training rows have the same outcome: nothing to fit")
         return FittedLogistic(fold.pipeline, fold.names, fold.columns, fold.baseline, models)
 
     def _tune(
@@ -98,6 +101,14 @@ class LastValueLogistic:
                 offset = stack.baseline.logit(table[test], horizon)
                 losses[horizon][k] = [deviance(y[test], m.probability(outer, offset), weight[test]) for m in path]
         return {h: choose(loss, self.rule) for h, loss in losses.items()}
+
+
+def _fit_or_none(X: Floats, y: Floats, weight: Floats, penalty: float, offset: Floats) -> RidgeLogistic:
+    """The fit, or the incidence by day (the limit of an endless penalty) where all outcomes are alike."""
+    try:
+        return fit_path(X, y, weight, (penalty,), offset)[0]
+    except NotEstimableError:
+        return RidgeLogistic(0.0, np.zeros(X.shape[1]), float("inf"))
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,8 @@ class Recalibrated:
         absent = float(np.isnan(values.to_numpy()).mean())
         if absent > self.max_missing:
             raise NotEstimableError(f"the score could be computed for {1 - absent:.0%} of the rows only")
+        if values[self.label].nunique() < 2:
+            raise NotEstimableError("the score is the same in every row of the training data")
         inner = LastValueLogistic(
             penalties=(SCORE_PENALTY,), columns=list, prepare=PrepareSpec(transform="none", max_missing=1.0)
         )
@@ -197,7 +210,12 @@ class Recalibrated:
             raise NotEstimableError(f"the score needs {missing}, which this cohort does not have")
         values = table[list(self.columns)]
         number = values.iloc[:, 0].to_numpy(dtype=float) if self.score is None else self.score(values)
-        return pd.DataFrame({"score": number}, index=table.index)
+        return pd.DataFrame({self.label: number}, index=table.index)
+
+    @property
+    def label(self) -> str:
+        """Name of the number: the feature itself when it is one."""
+        return self.columns[0] if self.score is None else "score"
 
 
 @dataclass(frozen=True)

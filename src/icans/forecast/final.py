@@ -1,0 +1,220 @@
+"""The model fitted on every patient, its bootstrap refits, and forecasts for single patients."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from icans.cohort import schema
+from icans.cohort.cohort import Cohort
+from icans.core.errors import NotEstimableError
+from icans.core.execute import Executor, Serial
+from icans.core.provenance import package_version
+from icans.core.random import stream
+from icans.forecast.crossval import Design, horizons_for
+from icans.forecast.dataset import CohortStep, Examples, FittedStep, examples_for, table_digest
+from icans.forecast.features import FeatureSpec, features_at
+from icans.forecast.forecast import Forecast, Reason
+from icans.forecast.ladder import Rung
+from icans.forecast.models.base import Fitted
+from icans.forecast.outcomes import Horizon, Task, outcome_table, task_grades
+
+Floats = NDArray[np.float64]
+
+#: Refits behind an interval. 2.5 percentiles from fewer than forty resamples are the extremes themselves.
+REFITS = 50
+#: Reasons listed with a forecast.
+REASONS = 5
+
+
+@dataclass(frozen=True)
+class FinalModel:
+    """A rung fitted on all patients of a cohort, ready to forecast.
+
+    Attributes
+    ----------
+    task, rung, spec, horizons
+        What it forecasts, how, from which features, how far.
+    fitted, refits
+        The model and its bootstrap refits.
+    steps
+        Fitted steps that a new cohort goes through first.
+    training
+        Patients, patients with the event, digest of the training tables.
+    """
+
+    task: Task
+    rung: Rung
+    spec: FeatureSpec
+    horizons: tuple[Horizon, ...]
+    fitted: Fitted
+    refits: tuple[Fitted, ...]
+    steps: tuple[FittedStep, ...]
+    training: tuple[int, int, str]
+    synthetic: bool
+
+    @property
+    def version(self) -> str:
+        """Program version and digest of the training data."""
+        return f"icans {package_version()}, training data {self.training[2]}"
+
+    def forecast(
+        self, cohort: Cohort, landmark_h: float, patient_ids: Sequence[str] | None = None
+    ) -> tuple[list[Forecast], pd.DataFrame]:
+        """Forecasts at a landmark, and who gets none.
+
+        Parameters
+        ----------
+        cohort
+            Patients to forecast; only rows with ``available_h <= landmark_h`` are used.
+        landmark_h
+            Hours since infusion.
+        patient_ids
+            Some of its patients; None: all.
+
+        Returns
+        -------
+        (list of Forecast, DataFrame)
+            One forecast per patient and horizon; patients who are no longer at risk (patient_id, reason).
+
+        Raises
+        ------
+        NotEstimableError
+            The task counts from a patient's own onset, so that a landmark since infusion has no meaning for it.
+        """
+        if self.task.anchor != "infusion":
+            raise NotEstimableError(f"task {self.task.name!r} counts from onset; it is a study task, not a forecast")
+        ids = cohort.patient_ids if patient_ids is None else list(patient_ids)
+        known = cohort.subset(ids).available_by(landmark_h)
+        for step in self.steps:
+            known = step.apply(known)
+        gone = _gone(known, self.task)
+        open_ids = [p for p in known.patient_ids if p not in gone]
+        excluded = pd.DataFrame(sorted(gone.items()), columns=["patient_id", "reason"])
+        if not open_ids:
+            return [], excluded
+        plan = pd.DataFrame({"patient_id": open_ids, "landmark_h": float(landmark_h)})
+        table = features_at(known, plan, np.full(len(plan), float(landmark_h)), self.spec)
+        newest = _newest(known)
+        made: list[Forecast] = []
+        for horizon in self.horizons:
+            if float(horizon.window(landmark_h)) > 0:
+                made += self._one_horizon(table, horizon, newest, cohort.synthetic)
+        return made, excluded
+
+    def _one_horizon(self, table: pd.DataFrame, horizon: Horizon, newest: pd.Series, synthetic: bool) -> list[Forecast]:
+        landmark = float(table.index.get_level_values("landmark_h")[0])
+        risk = self.fitted.predict(table, horizon)
+        low, high = np.full_like(risk, np.nan), np.full_like(risk, np.nan)
+        if self.refits:
+            drawn = np.stack([model.predict(table, horizon) for model in self.refits])
+            low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+        reasons = self.fitted.reasons(table, horizon)
+        parts = reasons.to_dict("records") if reasons.shape[1] else [{}] * len(table)
+        values = table.to_dict("records")
+        return [
+            Forecast(
+                patient_id=patient,
+                landmark_h=landmark,
+                horizon_h=float(horizon.window(landmark)),
+                task=self.task.name,
+                risk=float(risk[k]),
+                low=float(low[k]),
+                high=float(high[k]),
+                reasons=_reasons(parts[k], values[k]),
+                data_cutoff_h=landmark,
+                newest_data_h=float(newest.get(patient, np.nan)),
+                model=self.rung.name,
+                version=self.version,
+                synthetic=self.synthetic or synthetic,
+            )
+            for k, patient in enumerate(table.index.get_level_values("patient_id"))
+        ]
+
+
+def fit_final(
+    cohort: Cohort,
+    task: Task,
+    rung: Rung,
+    design: Design | None = None,
+    *,
+    spec: FeatureSpec | None = None,
+    steps: Sequence[CohortStep] = (),
+    refits: int = REFITS,
+    executor: Executor | None = None,
+) -> FinalModel:
+    """Fit a rung on every patient, and again on bootstrap samples of patients.
+
+    A refit repeats everything that learns from the feature table: preprocessing, choice of the penalty, fit. Steps
+    that learn from the cohort are fitted once on all patients (their variation over samples is not part of the
+    intervals). Samples in which the model cannot be estimated are left out.
+
+    Raises
+    ------
+    NotEstimableError
+        The model cannot be estimated from these patients.
+    """
+    design = design or Design()
+    fitted_steps = []
+    outcome = outcome_table(cohort, task, design.landmarks_h)
+    horizons, _ = horizons_for(outcome, design)
+    for step in steps:
+        fitted_steps.append(step.fit(cohort))
+        cohort = fitted_steps[-1].apply(cohort)
+    spec = (spec or FeatureSpec()).resolve(cohort)
+    data = examples_for(cohort, task, outcome, spec)
+    seed = int(stream(design.seed, "final", rung.name).integers(2**31 - 1))
+    fitted = rung.model.fit(data.table, data.outcome, horizons, seed)
+    work = [_Refit(rung, data, horizons, seed, k) for k in range(refits)]
+    drawn = (executor or Serial()).map(_refit, work, f"refits of {rung.name}")
+    events = int(outcome.loc[outcome["event"] == 1, "patient_id"].nunique())
+    training = (int(outcome["patient_id"].nunique()), events, table_digest([data.outcome, data.table])[:16])
+    kept = tuple(model for model in drawn if model is not None)
+    return FinalModel(task, rung, spec, horizons, fitted, kept, tuple(fitted_steps), training, cohort.synthetic)
+
+
+@dataclass(frozen=True)
+class _Refit:
+    rung: Rung
+    data: Examples
+    horizons: tuple[Horizon, ...]
+    seed: int
+    number: int
+
+
+def _refit(work: _Refit) -> Fitted | None:
+    ids = np.sort(work.data.outcome["patient_id"].unique())
+    drawn = stream(work.seed, "refit", work.number).choice(ids, len(ids))
+    sample = work.data.repeated(drawn.tolist())
+    try:
+        return work.rung.model.fit(sample.table, sample.outcome, work.horizons, work.seed)
+    except NotEstimableError:
+        return None
+
+
+def _gone(known: Cohort, task: Task) -> dict[str, str]:
+    """Patients who are known to be no longer at risk, and why."""
+    grades = task_grades(known, task, required=False)
+    reasons = {p: "has had the event" for p in grades.loc[task.hit(grades["grade"]), "patient_id"]}
+    events = known.events[known.events["event"].isin(task.competing)]
+    return {**reasons, **{p: str(e) for p, e in zip(events["patient_id"], events["event"], strict=True)}}
+
+
+def _newest(known: Cohort) -> pd.Series:
+    frames = [known.table(name)[["patient_id", "available_h"]] for name in schema.TABLES if name != "patients"]
+    return pd.concat(frames, ignore_index=True).groupby("patient_id")["available_h"].max()
+
+
+def _reasons(parts: dict[Hashable, float], values: dict[Hashable, object]) -> tuple[Reason, ...]:
+    largest = sorted((item for item in parts.items() if item[1] != 0.0), key=lambda item: -abs(item[1]))[:REASONS]
+    return tuple(Reason(str(name), _value(values.get(name)), float(part)) for name, part in largest)
+
+
+def _value(value: object) -> float | str | None:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    return value if isinstance(value, str) else float(value)  # type: ignore[arg-type]
