@@ -21,8 +21,12 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from icans.cohort.cohort import Cohort
 
 RESULTS = Path(__file__).parent / "results" / "read_harmonise.md"
 #: Patients of the synthetic stand-in: about as many rows as the real set.
@@ -51,7 +55,7 @@ def write_inputs(folder: Path, scales: list[int]) -> tuple[str, dict[int, int]]:
     return cohort.name, rows
 
 
-def repeat(cohort, times: int):
+def repeat(cohort: Cohort, times: int) -> Cohort:
     """The cohort with every patient ``times`` times, under numbers of their own."""
     import pandas as pd
 

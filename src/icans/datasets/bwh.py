@@ -9,7 +9,8 @@ What the file says and what is taken for granted
 * A number that occurs in two separate stretches of the file is two series; the second is a patient of its own.
 * CRS: the highest grade stands on its peak day. Where the peak day is missing and the grade is above 1, the day of
   onset is the best that is known, and the row becomes available at the end of the record only. ``CRS 0`` is known
-  at the end of the record. Onset before the peak gives a derived row, "at least grade 1".
+  at the end of the record. Onset before the peak gives a row of its own, "at least grade 1" (called derived where
+  the highest grade stands at the same time).
 * Doses of tocilizumab come as a number without a day: no treatment row can be made, ``changes`` holds the number.
 """
 
@@ -160,7 +161,8 @@ def _crs(daily: pd.DataFrame, draft: Draft) -> pd.DataFrame:
     early = one[some & one["onset"].notna() & ((one["onset"] < day) | (told > day))]
     start = tools.daily(early["onset"])
     at_least = _grades(early["patient_id"], start["time_h"], start["available_h"], 1.0, "CRS")
-    at_least = at_least.assign(source="derived", lower_bound=True)
+    same_time = (early["onset"] == day[early.index]).to_numpy()
+    at_least = at_least.assign(source=np.where(same_time, "derived", "delivered"), lower_bound=True)
     return pd.concat([highest, at_least], ignore_index=True)
 
 

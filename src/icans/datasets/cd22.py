@@ -2,10 +2,10 @@
 
 * Cytokines are daily samples (pg/mL): ``time_h = 24 d``, known at the end of the day. CRP, ferritin, LDH carry the
   true day with its fraction. CAR counts carry a whole day.
-* CRS: only the highest grade and the day of onset are known. The highest grade stands at the onset and becomes
-  available at the end of the patient's record; a derived row "at least grade 1" is available from the onset.
-* HLH is set down as IEC-HS of at least grade 1 on its day (derived; the trial used its own definition), and as
-  grade 0 at the end of the record where it did not occur.
+* CRS: only the highest grade and the day of onset are known. The highest grade stands at the onset; above grade 1 it
+  becomes available at the end of the patient's record, and a derived row "at least grade 1" from the onset on.
+* HLH is set down as IEC-HS of at least grade 1 on its day (the trial used its own definition), and as grade 0 at
+  the end of the record where it did not occur.
 * Tocilizumab, steroids and anakinra are yes/no without a day: no treatment row can be made, ``changes`` says who.
 * Values at plate limits are not flagged by the source and are delivered as they are.
 """
@@ -170,9 +170,10 @@ def _crs(people: pd.DataFrame, grades: pd.DataFrame, last: pd.DataFrame) -> pd.D
             continue
         graded = table[table[column].notna()]
         day = graded["crs_onset_day"].where(graded[column] > 0).fillna(graded["day"])
-        highest = _grade(graded, day, graded["day"], graded[column].astype(float))
+        told = graded["day"].where(graded[column] != 1, day)
+        highest = _grade(graded, day, told, graded[column].astype(float))
         parts.append(highest.assign(scheme=scheme, source="delivered", lower_bound=False))
-        some = graded[(graded[column] > 0) & graded["crs_onset_day"].notna()]
+        some = graded[(graded[column] > 1) & graded["crs_onset_day"].notna()]
         start = _grade(some, some["crs_onset_day"], some["crs_onset_day"], 1.0)
         parts.append(start.assign(scheme=scheme, source="derived", lower_bound=True))
     return pd.concat(parts, ignore_index=True).assign(toxicity="CRS")
@@ -183,7 +184,7 @@ def _hlh(people: pd.DataFrame, last: pd.DataFrame) -> pd.DataFrame:
     had = table["hlh"] == 1
     day = table["hlh_day"].where(had).fillna(table["day"])
     rows = _grade(table, day, day, had.astype(float))
-    return rows.assign(toxicity="IEC-HS", scheme="IEC-HS2023", source="derived", lower_bound=had)
+    return rows.assign(toxicity="IEC-HS", scheme="IEC-HS2023", source="delivered", lower_bound=had)
 
 
 def _log(people: pd.DataFrame, raw: pd.DataFrame, draft: Draft) -> None:
