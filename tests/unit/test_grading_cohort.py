@@ -231,3 +231,45 @@ def test_thousands_of_patient_days_in_seconds():
     graded = grade_cohort(c, ["ICANS/ASTCT"])
     assert len(graded.grades) > 5_000
     assert time.perf_counter() - start < 10  # about one second on one core; generous for a busy machine
+
+
+def test_measured_temperature_stands_in_on_days_with_bedside_entries():
+    measured = pd.DataFrame(
+        {"patient_id": ["a", "a", "a"], "time_h": [26.0, 30.0, 60.0], "analyte": "temperature",
+         "value": [98.6, 102.2, 39.5], "unit": ["[degF]", "[degF]", "Cel"]}
+    )  # fmt: skip
+    rows = [("a", 27, "hypotension", "no"), ("a", 27, "oxygen_device", "none")]
+    assert grades(grade_cohort(cohort(rows, measurements=measured), ["CRS/ASTCT"]), "CRS") == {1: 1}
+    noted = [*rows, ("a", 28, "temperature_max_c", "37.0")]
+    assert grades(grade_cohort(cohort(noted, measurements=measured), ["CRS/ASTCT"]), "CRS") == {1: 0}
+    off = GradingOptions(measured_temperature=False)
+    graded = grade_cohort(cohort(rows, measurements=measured), ["CRS/ASTCT"], options=off)
+    assert graded.grades["grade"].isna().all()
+
+
+def iec_hs_cohort(ferritin):
+    times = [-24.0, 120.0, 240.0]
+    labs = [("ferritin", times, [200.0, 5000.0, ferritin], "ng/mL"), ("fibrinogen", times, [3.0, 3.0, 1.0], "g/L"),
+            ("ast", times, [20.0, 20.0, 30.0], "U/L")]  # fmt: skip
+    frame = pd.concat(
+        [pd.DataFrame({"patient_id": "a", "time_h": t, "analyte": n, "value": v, "unit": u}) for n, t, v, u in labs]
+    )
+    course = {"patient_id": "a", "time_h": [72.0, 120.0, 192.0], "toxicity": "CRS", "scheme": "ASTCT",
+              "grade": [2.0, 2.0, 0.0]}  # fmt: skip
+    return cohort([], measurements=frame, grades=pd.DataFrame(course))
+
+
+def test_iec_hs_from_laboratory_results_after_crs():
+    graded = grade_cohort(iec_hs_cohort(20_000.0), ["IEC-HS/IEC-HS2023"])
+    # day 5: ferritin is high, but CRS has not begun to resolve; day 10: it has, and fibrinogen is low
+    assert grades(graded, "IEC-HS", "IEC-HS2023") == {5: 0, 10: 1}
+    assert graded.grades.query("toxicity == 'IEC-HS'")["lower_bound"].tolist() == [True, True]
+    calm = grade_cohort(iec_hs_cohort(300.0), ["IEC-HS/IEC-HS2023"])
+    assert grades(calm, "IEC-HS", "IEC-HS2023")[10] == 0
+    assert grades(grade_cohort(iec_hs_cohort(20_000.0)), "IEC-HS", "IEC-HS2023") == {}  # only when asked for
+
+
+def test_flags_are_counted_in_the_changes():
+    who = pd.DataFrame({"patient_id": ["a"], "age_y": [6]})
+    graded = grade_cohort(cohort([("a", 1, "capd_total", "12")], patients=who), ["ICANS/ASTCT"])
+    assert graded.changes.set_index("rule").loc["grades.flag.capd_only", "rows"] == 1

@@ -157,51 +157,71 @@ def score_at(
     """
     chosen = name if isinstance(name, Score) else score(name)
     patients = pd.Index(cohort.patients["patient_id"], name="patient_id")
-    landmark = pd.Series(landmark_h, index=patients, dtype="float64") if not isinstance(landmark_h, Mapping) else (
-        pd.Series(dict(landmark_h), dtype="float64").reindex(patients))  # fmt: skip
-    rows = cohort.measurements[cohort.measurements["analyte"].isin([i.analyte for i in chosen.inputs])]
-    rows = rows[rows["available_h"].fillna(rows["time_h"]) <= rows["patient_id"].map(landmark)]
+    landmark = pd.Series(landmark_h, dtype="float64").reindex(patients) if isinstance(landmark_h, Mapping) else (
+        pd.Series(float(landmark_h), index=patients))  # fmt: skip
+    known = _known(cohort, chosen, patients, landmark.to_numpy())
     values, reasons = {}, {}
     for wanted in chosen.inputs:
-        values[wanted.analyte], reasons[wanted.analyte] = _input_at(rows, wanted, landmark, lookback_h)
+        values[wanted.analyte], reasons[wanted.analyte] = _input_at(known, wanted, landmark.to_numpy(), lookback_h)
     with np.errstate(invalid="ignore", divide="ignore"):
-        result = chosen.function({analyte: series.to_numpy() for analyte, series in values.items()})
-    frame = pd.DataFrame({"patient_id": patients, "value": np.asarray(result, dtype=float)})
-    lacking = pd.DataFrame(reasons, index=patients).fillna("")
-    said = lacking.apply(lambda row: "; ".join(text for text in row if text), axis=1).to_numpy(dtype=object)
+        result = np.asarray(chosen.function(values), dtype=float)
+    said = pd.DataFrame(reasons).agg(lambda row: "; ".join(filter(None, row)), axis=1).to_numpy(dtype=object)
     said = np.where(said == "", "an input is not a possible value", said)
-    return frame.assign(missing=pd.Series(np.where(frame["value"].isna(), said, ""), dtype="string[pyarrow]"))
+    missing = pd.Series(np.where(np.isnan(result), said, ""), dtype="string[pyarrow]")
+    return pd.DataFrame({"patient_id": patients, "value": result, "missing": missing})
 
 
-def _input_at(rows: pd.DataFrame, wanted: Input, landmark: pd.Series, lookback_h: float) -> tuple[pd.Series, pd.Series]:
-    """Value of one input by patient in the unit of the formula, and why it is missing."""
-    home = {vocabulary.analyte(wanted.analyte).matrix, "plasma", "serum", "blood", "vital"}
-    mine = rows[(rows["analyte"] == wanted.analyte) & rows["matrix"].fillna("blood").isin(home)]
-    raw = mine["value"].where(mine["value"].notna(), mine["limit"])
-    mine = mine.assign(number=raw)[raw.notna()]
-    reason = pd.Series(f"{wanted.analyte} not measured", index=landmark.index, dtype=object)
-    if wanted.hours is None:
-        inside = mine["time_h"] >= mine["patient_id"].map(landmark) - lookback_h
-    else:
-        inside = mine["time_h"].between(*wanted.hours)
-    reason[reason.index.isin(mine["patient_id"]) & ~reason.index.isin(mine.loc[inside, "patient_id"])] = (
-        f"{wanted.analyte} not measured in the window"
-    )
-    mine = mine[inside]
-    undeclared = mine["unit"].isna()
-    reason[reason.index.isin(mine.loc[undeclared, "patient_id"])] = f"{wanted.analyte} without a unit"
-    mine = _converted(mine[~undeclared], wanted)
-    groups = mine.sort_values(["patient_id", "time_h"], kind="stable").groupby("patient_id")["number"]
-    value = (groups.last() if wanted.statistic == "last" else groups.max()).reindex(landmark.index)
+def _known(cohort: Cohort, chosen: Score, patients: pd.Index, landmark: Array) -> pd.DataFrame:
+    """Rows of the inputs that were available at the landmark, with the patient's position as ``who``."""
+    rows = cohort.measurements
+    rows = rows[rows["analyte"].isin([i.analyte for i in chosen.inputs])]
+    who = patients.get_indexer(pd.Index(rows["patient_id"]))
+    available = rows["available_h"].fillna(rows["time_h"]).to_numpy()
+    # a censored result counts as its limit
+    number = np.where(rows["value"].isna(), rows["limit"], rows["value"]).astype(float)
+    kept = (who >= 0) & (available <= landmark[who]) & ~np.isnan(number)
+    rows = rows.assign(who=who, number=number)[kept]
+    return rows[["who", "time_h", "analyte", "number", "unit", "matrix"]]
+
+
+#: Matrices that a blood result may be filed under; a result from urine or CSF is another quantity.
+BLOOD = frozenset({"plasma", "serum", "blood"})
+
+
+def _input_at(rows: pd.DataFrame, wanted: Input, landmark: Array, lookback_h: float) -> tuple[Array, npt.NDArray]:
+    """Value of one input by patient in the unit of the formula, shape (n,), and why it is missing."""
+    home = vocabulary.analyte(wanted.analyte).matrix
+    mine = rows[rows["analyte"] == wanted.analyte]
+    matrix = mine["matrix"].fillna(home)
+    mine = mine[matrix.isin(BLOOD) if home in BLOOD else matrix == home]
+    n = len(landmark)
+    reason = np.full(n, f"{wanted.analyte} not measured", dtype=object)
+    reason[mine["who"].to_numpy()] = f"{wanted.analyte} not measured in the window"
+    time = mine["time_h"].to_numpy()
+    first, last = wanted.hours if wanted.hours is not None else (landmark[mine["who"]] - lookback_h, np.inf)
+    mine = mine[(time >= first) & (time <= last)]
+    undeclared = mine["unit"].isna().to_numpy()
+    reason[mine["who"].to_numpy()[undeclared]] = f"{wanted.analyte} without a unit"
+    value = _by_patient(_converted(mine[~undeclared], wanted), wanted.statistic, n)
     if wanted.hours is not None:
-        early = landmark < wanted.hours[1]
+        early = ~(landmark >= wanted.hours[1])
         value[early], reason[early] = np.nan, f"the first {wanted.hours[1]:g} h are not over"
-    return value.astype(float), reason.where(value.isna(), "")
+    reason[~np.isnan(value)] = ""
+    return value, reason
 
 
 def _converted(rows: pd.DataFrame, wanted: Input) -> pd.DataFrame:
-    number = rows["number"].astype(float).copy()
-    for unit in rows["unit"].unique():
-        same = rows["unit"] == unit
-        number[same] = to_unit((number[same].to_numpy(), str(unit)), wanted)
+    number = rows["number"].to_numpy(dtype=float, copy=True)
+    codes, units = pd.factorize(rows["unit"])
+    for code, unit in enumerate(units):
+        number[codes == code] = to_unit((number[codes == code], str(unit)), wanted)
     return rows.assign(number=number)
+
+
+def _by_patient(rows: pd.DataFrame, statistic: str, n: int) -> Array:
+    """Last or highest number of each patient, shape (n,); of equal times the later row."""
+    who, number = rows["who"].to_numpy(), rows["number"].to_numpy()
+    order = np.lexsort((rows["time_h"].to_numpy() if statistic == "last" else number, who))
+    value = np.full(n, np.nan)
+    value[who[order]] = number[order]  # the last of equal patients stays
+    return value

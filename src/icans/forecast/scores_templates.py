@@ -6,6 +6,7 @@ into a :class:`~icans.forecast.scores.Score`, which then has units, cohort value
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,13 @@ import numpy as np
 from icans.forecast.scores import Input, Score
 from icans.forecast.scores_formulas import Array, Inputs
 
-TRANSFORMS = {"none": lambda x: x, "log": np.log, "log2": np.log2, "log10": np.log10, "sqrt": np.sqrt}
+TRANSFORMS: dict[str, Callable[[Array], Array]] = {
+    "none": lambda x: x,
+    "log": np.log,
+    "log2": np.log2,
+    "log10": np.log10,
+    "sqrt": np.sqrt,
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,8 @@ class Formula:
 
     def linear_predictor(self, values: Inputs) -> Array:
         """Intercept and terms added up, shape (n,); NaN where an input is missing."""
-        return self.intercept + sum(term.contribution(values[term.analyte]) for term in self.terms)
+        terms = np.sum([term.contribution(values[term.analyte]) for term in self.terms], axis=0)
+        return np.asarray(self.intercept + terms)
 
     def log_odds(self, values: Inputs) -> Array:
         """Log-odds of the event, on which recalibration works."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
 
@@ -16,7 +17,10 @@ from icans.harmonize.grading import cytopenia, registry
 from icans.harmonize.grading.crs import fever
 from icans.harmonize.grading.daily import Day, days
 from icans.harmonize.grading.findings import Findings, Grade
+from icans.harmonize.grading.iec_hs import grade_iec_hs
+from icans.harmonize.grading.laboratory import daily_labs, highest_temperature
 from icans.harmonize.grading.options import DEFAULT, GradingOptions
+from icans.harmonize.grading.rules import rules
 
 #: Drugs after which fever is no longer needed for CRS (Lee 2019: antipyretic, anti-cytokine, steroid).
 MASKING_DRUGS = frozenset(
@@ -27,6 +31,12 @@ MASKING_DRUGS = frozenset(
     }
 )  # fmt: skip
 ADJUSTED = "ASTCT_adjusted"
+FLAGS = {
+    "capd_only": "grade 3 rests on CAPD alone, which calls one child too many severe for each it finds",
+    "unverified": "the rules of this scheme were written from memory",
+}
+
+Row = dict[str, object]
 
 
 def grade_cohort(cohort: Cohort, schemes: Iterable[str] | None = None, *, options: GradingOptions = DEFAULT) -> Cohort:
@@ -41,7 +51,8 @@ def grade_cohort(cohort: Cohort, schemes: Iterable[str] | None = None, *, option
     ----------
     schemes
         ``"toxicity/scheme"`` names of :data:`registry.SCHEMES` and rules of :data:`cytopenia.RULES`. None: all
-        schemes that the cohort has items or counts for.
+        schemes that the cohort has items or counts for. IEC-HS is told from laboratory results only when
+        ``"IEC-HS/IEC-HS2023"`` is named: its criteria are recalled, and many a patient with CRS meets them.
 
     Raises
     ------
@@ -53,24 +64,29 @@ def grade_cohort(cohort: Cohort, schemes: Iterable[str] | None = None, *, option
     chosen = None if schemes is None else list(schemes)
     by_day = [registry.scheme(name) for name in chosen if name not in cytopenia.RULES] if chosen is not None else None
     by_series = list(cytopenia.RULES) if chosen is None else [name for name in chosen if name in cytopenia.RULES]
-    bedside = days(cohort)
-    rows: list[dict[str, object]] = []
+    bedside = _bedside(cohort, options)
+    rows: list[Row] = []
+    flags: Counter[str] = Counter()
     for scheme in by_day if by_day is not None else registry.SCHEMES.values():
-        rows += _daily_rows(bedside, scheme, cohort, options)
+        if scheme.toxicity == "IEC-HS" and by_day is not None:
+            continue  # below: it needs the course of CRS
+        graded, flagged = _daily_rows(bedside, scheme, cohort, options)
+        rows += graded
+        flags += flagged
+    if by_day is not None and any(s.toxicity == "IEC-HS" for s in by_day):
+        rows += _iec_hs_rows(bedside, cohort, rows, options)
     for name in by_series:
         rows += _series_rows(cohort, name)
     kept = cohort.grades[~((cohort.grades["source"] == "derived").fillna(False))]
     derived = schema.GRADES.shape_up(pd.DataFrame(rows)) if rows else schema.GRADES.empty()
-    note = change_rows(
-        "grades", "grades.derived", f"graded from bedside findings and counts; options {options}", rows=len(derived)
-    )  # fmt: skip
-    return cohort.with_table("grades", stack(schema.GRADES, [kept, derived]), note if len(derived) else None)
+    graded_cohort = cohort.with_table("grades", stack(schema.GRADES, [kept, derived]))
+    return graded_cohort.with_changes(_notes(len(derived), flags, options)) if len(derived) else graded_cohort
 
 
 def grade_days(cohort: Cohort, scheme: str, *, options: GradingOptions = DEFAULT) -> list[tuple[Day, Grade]]:
     """Every patient-day with its full grade (domains, flags, notes) under one scheme, for reading why."""
     entry = registry.scheme(scheme)
-    bedside = days(cohort)
+    bedside = _bedside(cohort, options)
     if entry.toxicity == "CRS" and entry.scheme == "ASTCT":
         bedside = _with_masking(bedside, cohort, options)
     return [(day, entry.function(day.found, options)) for day in bedside if _speaks(day, entry)]
@@ -111,24 +127,73 @@ def _speaks(day: Day, scheme: registry.Scheme) -> bool:
     return bool(scheme.reads & (found.values.keys() | found.not_attributable))
 
 
+def _bedside(cohort: Cohort, options: GradingOptions) -> list[Day]:
+    """Days of bedside findings, with the measured temperature where none was noted."""
+    bedside = days(cohort)
+    if not options.measured_temperature or not bedside:
+        return bedside
+    highest = highest_temperature(cohort)
+    result = []
+    for day in bedside:
+        measured = highest.get((day.patient_id, day.day))
+        found = day.found
+        if measured is None or found.has("temperature_max_c") or "temperature_max_c" in found.not_attributable:
+            result.append(day)
+            continue
+        values = {**found.values, "temperature_max_c": measured[0]}
+        available = max(day.available_h, measured[1])
+        result.append(replace(day, found=replace(found, values=values), available_h=available))
+    return result
+
+
+def _notes(rows: int, flags: Counter[str], options: GradingOptions) -> pd.DataFrame:
+    why = f"graded from bedside findings and counts; options {options}"
+    notes = [change_rows("grades", "grades.derived", why, rows=rows)]
+    notes += [
+        change_rows("grades", f"grades.flag.{flag}", FLAGS.get(flag, "see the scheme"), rows=number)
+        for flag, number in sorted(flags.items())
+    ]
+    return stack(schema.CHANGES, notes)
+
+
 def _daily_rows(
     bedside: list[Day], scheme: registry.Scheme, cohort: Cohort, options: GradingOptions
-) -> list[dict[str, object]]:
+) -> tuple[list[Row], Counter[str]]:
     if scheme.toxicity == "CRS" and scheme.scheme == "ASTCT":
         bedside = _with_masking(bedside, cohort, options)
     grade = _remembering(scheme, options)
-    rows = []
+    rows: list[Row] = []
+    flags: Counter[str] = Counter()
     for day in bedside:
         if not _speaks(day, scheme):
             continue
         result = grade(day.found)
+        flags.update(result.flags)
         rows.append(_row(day, scheme.toxicity, scheme.scheme, result.grade, result.lower_bound))
         if scheme.name == "ICANS/ASTCT" and day.found.baseline:
             rows.append(_row(day, scheme.toxicity, ADJUSTED, result.adjusted, result.lower_bound))
-    return rows
+    return rows, flags
 
 
-def _row(day: Day, toxicity: str, scheme: str, grade: float | None, lower_bound: bool) -> dict[str, object]:
+def _iec_hs_rows(bedside: list[Day], cohort: Cohort, rows: list[Row], options: GradingOptions) -> list[Row]:
+    """IEC-HS from the course noted and from laboratory results."""
+    crs = pd.DataFrame([row for row in rows if row["toxicity"] == "CRS" and row["scheme"] == "ASTCT"])
+    delivered = cohort.grades[(cohort.grades["toxicity"] == "CRS") & (cohort.grades["source"] == "delivered")]
+    by_day = {(day.patient_id, day.day): day for day in bedside}
+    labs = daily_labs(cohort, delivered if crs.empty else crs)
+    noted = {key for key, day in by_day.items() if day.found.has("iec_hs_course", "death_attributed")}
+    result = []
+    for key in sorted(set(labs) | noted):
+        patient, number = key
+        day = by_day.get(key, Day(patient, number, Findings(), HOURS_PER_DAY * (number + 1)))
+        lab, available = labs.get(key, (None, day.available_h))
+        grade = grade_iec_hs(day.found, lab, options)
+        day = replace(day, available_h=max(day.available_h, available))
+        result.append(_row(day, "IEC-HS", "IEC-HS2023", grade.grade, grade.lower_bound))
+    return result
+
+
+def _row(day: Day, toxicity: str, scheme: str, grade: float | None, lower_bound: bool) -> Row:
     return {
         "patient_id": day.patient_id,
         "time_h": HOURS_PER_DAY * day.day,
@@ -141,7 +206,7 @@ def _row(day: Day, toxicity: str, scheme: str, grade: float | None, lower_bound:
     }
 
 
-def _remembering(scheme: registry.Scheme, options: GradingOptions):
+def _remembering(scheme: registry.Scheme, options: GradingOptions) -> Callable[[Findings], Grade]:
     """The scheme's function with equal findings graded once (most days of a ward look alike)."""
 
     @cache
@@ -210,10 +275,10 @@ def _unwell(found: Findings) -> bool:
     return bool(low or oxygen)
 
 
-def _series_rows(cohort: Cohort, name: str) -> list[dict[str, object]]:
+def _series_rows(cohort: Cohort, name: str) -> list[Row]:
     if name not in cytopenia.RULES:
         raise GradingError(f"no cytopenia rule {name!r}; there are {cytopenia.RULES}")
-    rule = cytopenia.rules()["cytopenia"][name]
+    rule = rules()["cytopenia"][name]
     rows = []
     for patient, series in cytopenia.daily_series(cohort, rule["analyte"]).items():
         result = cytopenia.grade_cytopenia(series, name)

@@ -134,8 +134,8 @@ def prior(toxicity: str, source: str, target: str, *, strength: float | None = N
         if name not in schemes:
             raise GradingError(f"no crosswalk for scheme {name!r} of {toxicity}; there are {sorted(schemes)}")
     settings = parameters()["prior"]
-    shares = [fill_shares(schemes[name]["at_least"]) for name in (source, target)]
-    mean = latent_table(*shares, parameters()[domain]["loading"])
+    first, second = (fill_shares(schemes[name]["at_least"]) for name in (source, target))
+    mean = latent_table(first, second, parameters()[domain]["loading"])
     if source == target:
         mean = np.diag(mean.sum(axis=1))
     alpha = (settings["strength"] if strength is None else strength) * mean + settings["flat"] / GRADES**2

@@ -54,7 +54,7 @@ def grade_cytopenia(series: Series, rule_name: str) -> Grade:
     flags = frozenset({"censored"}) if at_risk < last else frozenset()
     if len(days) < int(rule.get("min_results", 1)):
         return Grade(rule_name, toxicity, None, True, notes=("too few results in the window",), flags=flags)
-    grade, deciding = _by_duration(days, counts, rule, first)
+    grade, deciding = _by_duration(days, counts, rule)
     whole = days.max() > last - int(rule["gap_days"]) or (series.died and at_risk < last)
     never = rule.get("never_above")
     if never and whole and not (counts[days >= never["onset_day"]] > never["level"]).any() and grade > 0:
@@ -65,7 +65,9 @@ def grade_cytopenia(series: Series, rule_name: str) -> Grade:
     return Grade(rule_name, toxicity, grade, lower_bound, (deciding,) if grade else (), flags=flags, adjusted=grade)
 
 
-def _by_duration(days: npt.NDArray[np.int64], counts: npt.NDArray[np.float64], rule: dict[str, Any], first: int):
+def _by_duration(
+    days: npt.NDArray[np.int64], counts: npt.NDArray[np.float64], rule: dict[str, Any]
+) -> tuple[float, str]:
     grade, deciding = 0.0, ""
     for step in rule["duration"]:
         length = low_days(days, counts, step["level"], inclusive=rule["inclusive"], gap_days=rule["gap_days"])

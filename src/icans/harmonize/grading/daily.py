@@ -15,6 +15,7 @@ Rules of combination
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -225,7 +226,7 @@ def _baselines(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     return found
 
 
-def _context(cohort: Cohort) -> dict[str, dict[str, object]]:
+def _context(cohort: Cohort) -> dict[str, dict[str, Any]]:
     patients = cohort.patients
     history = patients["baseline_neurology"].str.contains(SEIZURE_WORDS, case=False, regex=True)
     return {

@@ -35,6 +35,9 @@ class GradingOptions:
         IEC-HS: how many of the common manifestations must stand beside the ferritin criterion.
     masking_persists_days
         CRS: after treatment, fever is no longer needed until this many days in a row were grade 0.
+    measured_temperature
+        CRS: whether the day's highest measured temperature stands in where no bedside entry gives one (only on
+        days that have other bedside entries).
     prophylaxis_masks
         CRS: whether drugs given before any fever count as having masked it.
     """
@@ -47,6 +50,7 @@ class GradingOptions:
     raised_pressure_mmhg: float = RAISED_PRESSURE_MMHG
     iec_hs_common_needed: int = 1
     masking_persists_days: int = 3
+    measured_temperature: bool = True
     prophylaxis_masks: bool = False
 
     def __post_init__(self) -> None:
