@@ -50,11 +50,14 @@ class HarmonizeSection(_Section):
 
 
 class OutcomeSection(_Section):
-    """``[outcome]``: what counts as the event. ``any_grade`` and ``severe_grade`` are least grades."""
+    """``[outcome]``: what counts as the event. ``any_grade`` and ``severe_grade`` are least grades.
+
+    Without ``any_grade`` it is 1, or any positive score where grades come in half steps (means of raters).
+    """
 
     toxicity: str = "ICANS"
     scheme: str | None = None
-    any_grade: float = Field(1.0, gt=0, le=5)
+    any_grade: float | None = Field(None, gt=0, le=5)
     severe_grade: float = Field(3.0, gt=0, le=5)
 
 

@@ -1,0 +1,169 @@
+"""Forecasting in a study: every task through cross-validation, and its checks by shuffling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from icans.cohort.cohort import Cohort
+from icans.core.errors import ConfigError, NotEstimableError
+from icans.core.execute import Executor
+from icans.evaluate.audit_shuffle import future_shuffled, labels_shuffled
+from icans.forecast.crossval import CrossValidation, Design, cross_validate
+from icans.forecast.dataset import examples, examples_for
+from icans.forecast.features import FeatureSpec
+from icans.forecast.ladder import Rung, ladder
+from icans.forecast.outcomes import Horizon, known_status
+from icans.study.config import ForecastSection
+from icans.study.tasks import StudyTask
+
+#: Permutations of the label check; the standard error of a mean AUROC over 20 is near 0.015 at n = 100.
+LABEL_PERMUTATIONS = 20
+
+
+@dataclass(frozen=True)
+class TaskForecasts:
+    """A task, its cross-validated predictions (None: not estimable, see ``reason``), and leave-one-group-out ones."""
+
+    study_task: StudyTask
+    result: CrossValidation | None
+    left_out: dict[str, CrossValidation]
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self.study_task.task.name
+
+
+def rungs_of(names: Sequence[str] | None) -> tuple[Rung, ...]:
+    """The rungs of the ladder that a study wants (None: every one).
+
+    Raises
+    ------
+    ConfigError
+        A name that the ladder does not have.
+    """
+    from icans.core.errors import Problem
+
+    try:
+        return ladder(names=names)
+    except KeyError as error:
+        problem = Problem("study", None, "forecast.models", repr(names), "names of the ladder", str(error.args[0]))
+        raise ConfigError([problem]) from error
+
+
+def feature_spec(section: ForecastSection, cohort: Cohort) -> FeatureSpec:
+    """Which features a study makes, written out for its cohort."""
+    return FeatureSpec(missingness_features=section.allow_missingness_features).resolve(cohort)
+
+
+def forecast_task(
+    cohort: Cohort, study_task: StudyTask, section: ForecastSection, seed: int, executor: Executor, folder: Path
+) -> TaskForecasts:
+    """One task through cross-validation and, where the patients differ in it, each leave-one-group-out."""
+    rungs, spec = rungs_of(section.models), feature_spec(section, cohort)
+    design = _design(study_task, section, seed)
+    try:
+        result = cross_validate(
+            cohort, study_task.task, rungs, design, spec=spec, executor=executor, folder=folder / "folds"
+        )
+    except NotEstimableError as error:
+        return TaskForecasts(study_task, None, {}, str(error))
+    left_out: dict[str, CrossValidation] = {}
+    notes = []
+    for by in section.leave_out:
+        try:
+            left_out[by] = cross_validate(
+                cohort, study_task.task, rungs, _design(study_task, section, seed, by), spec=spec, executor=executor,
+                folder=folder / "folds",
+            )  # fmt: skip
+        except (ConfigError, NotEstimableError) as error:
+            notes.append(f"leave one {by} out: {error}")
+    return TaskForecasts(study_task, result, left_out, notes=tuple(notes))
+
+
+def shuffle_checks(
+    cohort: Cohort, study_task: StudyTask, section: ForecastSection, rung: Rung, landmark_h: float, seed: int
+) -> list[dict[str, object]]:
+    """Rows for the audit: forecasts must ignore the future, and the procedure must find nothing in permuted labels.
+
+    Parameters
+    ----------
+    rung
+        The model that stands for the procedure: it is fitted, and fitted again for every permutation.
+    landmark_h
+        Landmark of both checks, hours from the task's anchor.
+    """
+    task, spec = study_task.task, feature_spec(section, cohort)
+    horizon = max((h for h in study_task.horizons if not h.until), default=study_task.horizons[-1])
+    data = examples(cohort, task, [landmark_h], spec)
+    try:
+        model = rung.model.fit(data.table, data.outcome, [horizon], seed)
+    except NotEstimableError:
+        return []
+
+    def forecast(other: Cohort, at_h: float) -> pd.Series:
+        table = examples_for(other, task, data.outcome, spec).table
+        risk = model.predict(table, horizon)
+        return pd.Series(risk, index=data.outcome["patient_id"].to_numpy())
+
+    rows = []
+    if task.anchor == "infusion":
+        rows.append(future_shuffled(forecast, cohort, landmark_h, seed=seed))
+    status = known_status(
+        data.outcome["time_h"].to_numpy(), data.outcome["event"].to_numpy(), float(horizon.window(landmark_h))
+    )
+    known = ~np.isnan(status)
+    if min(status[known].sum(), (1 - status[known]).sum()) >= section.folds:
+        fit_predict = _Procedure(
+            rung, data.table[known], data.outcome[known].reset_index(drop=True), horizon, section, seed
+        )
+        rows.append(labels_shuffled(fit_predict, status[known], repeats=LABEL_PERMUTATIONS, seed=seed))
+    return rows
+
+
+@dataclass(frozen=True)
+class _Procedure:
+    """Out-of-fold forecasts of a rung for given labels, the whole fitting procedure in each fold."""
+
+    rung: Rung
+    table: pd.DataFrame
+    outcome: pd.DataFrame
+    horizon: Horizon
+    section: ForecastSection
+    seed: int
+
+    def __call__(self, labels: np.ndarray) -> np.ndarray:
+        from icans.core.random import stream
+        from icans.forecast.tuning import patient_folds
+
+        window = float(self.horizon.window(float(self.outcome["landmark_h"].iloc[0])))
+        # An event at half the window, or none seen until its end.
+        outcome = self.outcome.assign(time_h=np.where(labels == 1, window / 2, window), event=labels.astype(int))
+        strata = pd.Series(labels.astype(int), index=outcome["patient_id"].to_numpy())
+        fold = patient_folds(strata, self.section.folds, stream(self.seed, "label folds")).to_numpy()
+        risk = np.full(len(outcome), np.nan)
+        for k in np.unique(fold):
+            train, test = fold != k, fold == k
+            model = self.rung.model.fit(
+                self.table[train], outcome[train].reset_index(drop=True), [self.horizon], self.seed
+            )
+            risk[test] = model.predict(self.table[test], self.horizon)
+        return risk
+
+
+def _design(study_task: StudyTask, section: ForecastSection, seed: int, by: str | None = None) -> Design:
+    return Design(
+        landmarks_h=study_task.landmarks_h,
+        horizons=study_task.horizons,
+        folds=section.folds,
+        repeats=section.repeats,
+        seed=seed,
+        leave_one_out_by=by,
+    )

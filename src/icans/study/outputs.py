@@ -1,0 +1,88 @@
+"""The results folder: report, tables, cohort, model, and what is needed to do the run again."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from icans.cohort.folder import write_folder
+from icans.core.files import atomic_path, sha256, write_json
+from icans.core.provenance import versions
+from icans.forecast.final import FinalModel
+from icans.report.model import ReportData
+from icans.report.render import write_report
+
+if TYPE_CHECKING:
+    from icans.study.assemble import Findings
+
+#: The file that marks a folder as results of ours, which may be replaced on request.
+MARK = "run.json"
+
+
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Raise FileExistsError when a folder must not be written."""
+    if not folder.exists():
+        return
+    if not (folder / MARK).is_file():
+        raise FileExistsError(f"{folder} exists and holds no results of this program; choose another folder")
+    if not overwrite:
+        raise FileExistsError(f"{folder} holds earlier results; choose another folder or allow --overwrite")
+
+
+def code_digest() -> str:
+    """Hash of this package's own files: a finished stage of other code is not taken up."""
+    import icans
+
+    root = Path(icans.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def write_outputs(folder: Path, found: Findings, data: ReportData) -> None:
+    """Write everything into a new folder (the caller makes it appear at once)."""
+    for name, frame in found.tables().items():
+        _parquet(frame, folder / "tables" / f"{name}.parquet", found.cohort.synthetic)
+    write_folder(found.cohort, folder / "cohort", format="parquet")
+    if found.model is not None:
+        name = found.model.task.name
+        write_json(folder / "models" / f"{name}.json", found.model_card())
+        with atomic_path(folder / "models" / f"{name}.pickle") as temporary, open(temporary, "wb") as handle:
+            pickle.dump(found.model, handle)
+    write_report(data, folder / "report.html")
+    run = {
+        "study": found.study.as_dict(),
+        "synthetic": found.cohort.synthetic,
+        "source": found.delivered.provenance.as_dict(),
+        "seed": found.study.study.seed,
+        "versions": versions(),
+        "code": code_digest(),
+        "started": data.run.started,
+        "finished": data.run.finished,
+        "seconds": dict(data.run.seconds),
+        "sentences": list(found.sentences),
+        "outputs": {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()},
+    }
+    write_json(folder / MARK, run)
+
+
+def read_model(path: Path | str) -> FinalModel:
+    """A fitted model of a results folder (``models/*.pickle``).
+
+    A pickle can run code when it is read: read only files of runs that you trust (``run.json`` holds their hashes),
+    with the version of this package that wrote them (it stands in the ``.json`` beside it).
+    """
+    with open(path, "rb") as handle:
+        return pickle.load(handle)  # noqa: S301 - see the docstring
+
+
+def _parquet(frame: pd.DataFrame, path: Path, synthetic: bool) -> None:
+    labelled = frame.assign(synthetic=True) if synthetic else frame
+    with atomic_path(path) as temporary:
+        labelled.to_parquet(temporary, index=False)

@@ -1,0 +1,94 @@
+"""The daily grade path in a study: forecasts of tomorrow's grade against persistence, by ranked probability score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from icans.cohort.cohort import Cohort
+from icans.core.errors import DataError
+from icans.evaluate.bootstrap import patient_counts, percentile_interval
+from icans.evaluate.discrimination import safe_ratio
+from icans.forecast.grade_path import STATES, cross_validate_path, daily_path
+from icans.forecast.outcomes import Task
+from icans.study.config import ForecastSection
+
+#: The row of the table that speaks of all landmarks together.
+ALL_LANDMARKS = float("nan")
+#: Fewest forecasts of a landmark and lead time that are scored by themselves.
+MIN_FORECASTS = 20
+#: CRS at or above this grade divides the days of the split chain: grade 2 is the first that needs fluids or oxygen.
+SPLIT_CRS_GRADE = 2.0
+#: Fewest patients whose grades come by the day.
+MIN_PATIENTS = 20
+
+
+def grade_paths(cohort: Cohort, task: Task, section: ForecastSection, seed: int, n_boot: int) -> pd.DataFrame | None:
+    """Ranked probability score of each rival for the daily grade, and its difference from persistence.
+
+    Parameters
+    ----------
+    task
+        Names toxicity, scheme and source of the grades.
+
+    Returns
+    -------
+    DataFrame or None
+        model, landmark_h (NaN: all together), lead_h, rps, low, high, difference, difference_low, difference_high
+        (model minus persistence), n (forecasts), patients; None where grades do not come by the day.
+    """
+    split = Task("split", toxicity="CRS", threshold=SPLIT_CRS_GRADE, scheme=task.scheme)
+    has_crs = (cohort.grades["toxicity"] == "CRS").any() and task.toxicity != "CRS"
+    try:
+        path = daily_path(cohort, task, split=split if has_crs else None)
+    except DataError:
+        return None
+    days = path.groupby("patient_id").size()
+    if (days >= 3).sum() < MIN_PATIENTS:
+        return None
+    forecasts = cross_validate_path(path, folds=section.folds, repeats=section.repeats, seed=seed)
+    rows = []
+    for lead, part in forecasts.groupby("horizon_h"):
+        rows += _scored(part, float(lead), ALL_LANDMARKS, seed, n_boot)
+        for landmark, at in part.groupby("landmark_h"):
+            if len(at) / at["model"].nunique() / at["repeat"].nunique() >= MIN_FORECASTS:
+                rows += _scored(at, float(lead), float(landmark), seed, n_boot)
+    return pd.DataFrame(rows)
+
+
+def _scored(part: pd.DataFrame, lead_h: float, landmark_h: float, seed: int, n_boot: int) -> list[dict[str, object]]:
+    """One row a model, in one cell. Resampling draws patients; all of a patient's days go together."""
+    keys = ["patient_id", "landmark_h", "repeat"]
+    scores = {model: _scores(rows.sort_values(keys)) for model, rows in part.groupby("model", sort=False)}
+    rows = part[part["model"] == part["model"].iloc[0]].sort_values(keys)
+    weights = patient_counts(rows["patient_id"], n_boot, seed, "grade path")
+    total = weights.sum(axis=1)
+    base = scores["persistence"]
+    found = []
+    for model, score in scores.items():
+        value = percentile_interval(score.mean(), safe_ratio(weights @ score, total))
+        gap = percentile_interval((score - base).mean(), safe_ratio(weights @ (score - base), total))
+        found.append(
+            {
+                "model": model,
+                "landmark_h": landmark_h,
+                "lead_h": lead_h,
+                "rps": value.value,
+                "low": value.low,
+                "high": value.high,
+                "difference": gap.value,
+                "difference_low": gap.low,
+                "difference_high": gap.high,
+                "n": int(len(rows) / rows["repeat"].nunique()),
+                "patients": int(rows["patient_id"].nunique()),
+            }
+        )
+    return found
+
+
+def _scores(rows: pd.DataFrame) -> np.ndarray:
+    """Ranked probability score of each forecast, shape (n,)."""
+    chance = rows[[f"p{k}" for k in range(STATES)]].to_numpy(dtype=float)
+    observed = rows["observed"].to_numpy()
+    above = np.cumsum(chance, axis=1)[:, :-1] - (observed[:, None] <= np.arange(STATES - 1))
+    return (above**2).mean(axis=1)

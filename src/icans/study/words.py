@@ -1,0 +1,47 @@
+"""Sentences of a study that do not depend on its numbers: methods and limits of use."""
+
+from __future__ import annotations
+
+from icans.cohort.cohort import Cohort
+from icans.forecast.final import REFITS
+from icans.study.config import Study
+
+
+def limits(cohort: Cohort) -> tuple[str, ...]:
+    """What the results must not be taken for."""
+    said = [
+        "Research use only. Not a medical device; not for decisions on the care of a patient.",
+        "Risks hold under the care that these patients had: drugs given before a landmark are features, drugs given "
+        "after it are part of the outcome. Nothing here says what a treatment would do.",
+        "Intervals come from resampling these patients with the forecasts held fixed. They do not hold the "
+        "uncertainty of fitting anew elsewhere; only validation in other centres can.",
+        "Grades that are missing after discharge are taken as censoring that does not depend on the grade.",
+    ]
+    if cohort.synthetic:
+        said.insert(0, "SYNTHETIC PATIENTS: every number is made by a generator and has no clinical meaning.")
+    if cohort.patients["site"].dropna().nunique() < 2:
+        said.append("One centre, or centres not recorded: there is no external validation.")
+    if cohort.provenance.licence:
+        said.append(f"Licence of the data: {cohort.provenance.licence}")
+    return tuple(said)
+
+
+def methods(study: Study) -> dict[str, str]:
+    """Method facts, by item."""
+    f, e = study.forecast, study.evaluate
+    days = ", ".join(f"{d:g}" for d in f.landmarks_d)
+    ahead = ", ".join(f"{d:g}" for d in f.horizons_d)
+    return {
+        "Question": study.study.question or "not stated",
+        "Risk set": "patients followed beyond the landmark who have not had the event, as known by then",
+        "Landmarks and horizons": f"days {days}; {ahead} days ahead" + (", and to day 30" if f.by_day_30 else ""),
+        "What a forecast may use": "rows with available_h <= landmark (result time, not sample time)",
+        "Validation": f"nested cross-validation: {f.folds} patient-grouped folds stratified by outcome, {f.repeats} "
+        "repeats; settings chosen, and everything that learns from patients fitted, inside the training fold",
+        "Censoring": "inverse probability of censoring weights; death is a competing event",
+        "Uncertainty": f"percentile intervals of {e.bootstrap} resamples of patients; paired for differences; "
+        f"single patients: {REFITS} refits on resampled patients",
+        "Decision curves": f"thresholds {e.threshold_low:.0%} to {e.threshold_high:.0%}",
+        "Missing values in features": "median of the training fold; counts and times of measurements are "
+        + ("allowed as features" if f.allow_missingness_features else "not used as features"),
+    }
