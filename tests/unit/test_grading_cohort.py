@@ -199,10 +199,17 @@ def test_maximum_per_patient():
 def test_cytopenia_from_counts():
     counts = [2.0] * 5 + [0.4] * 14 + [2.0] * 12
     times = [24.0 * d + 6 for d in range(31)]
-    blood = pd.DataFrame({"patient_id": "a", "time_h": times, "analyte": "anc", "value": counts})
-    graded = grade_cohort(cohort([], measurements=blood))
+    blood = pd.DataFrame({"patient_id": "a", "time_h": times, "analyte": "anc", "value": counts, "unit": "10*9/L"})
+    who = pd.DataFrame({"patient_id": ["a"], "product": ["axi-cel"]})
+    assert grade_cohort(cohort([], measurements=blood)).grades.empty  # no CAR T product: not asked for, not graded
+    graded = grade_cohort(cohort([], measurements=blood, patients=who))
     assert graded.grades[["toxicity", "scheme", "grade"]].to_numpy().tolist() == [["ICAHT", "ICAHT_early", 3.0]]
     assert graded.grades["available_h"].tolist() == [24.0 * 31]
+    other = blood.assign(value=blood["value"] * 1000, unit="/uL")
+    assert grade_cohort(cohort([], measurements=other), ["ICAHT_early"]).grades["grade"].tolist() == [3.0]
+    bare = grade_cohort(cohort([("a", 1, "ice_total", "9")], measurements=blood.assign(unit=None)))
+    assert "ICAHT_early" not in set(bare.grades["scheme"])
+    assert bare.changes.set_index("rule").loc["grades.no_unit", ["item", "rows"]].tolist() == ["anc", 31]
     died = pd.DataFrame({"patient_id": ["a"], "time_h": [24.0 * 12], "event": ["relapse"]})
     cut = grade_cohort(cohort([], measurements=blood, events=died), ["ICAHT_early"]).grades
     assert cut["grade"].tolist() == [2.0]

@@ -18,7 +18,7 @@ from icans.harmonize.grading.crs import fever
 from icans.harmonize.grading.daily import Day, days
 from icans.harmonize.grading.findings import Findings, Grade
 from icans.harmonize.grading.iec_hs import grade_iec_hs
-from icans.harmonize.grading.laboratory import daily_labs, highest_temperature
+from icans.harmonize.grading.laboratory import daily_labs, daily_series, highest_temperature, without_unit
 from icans.harmonize.grading.options import DEFAULT, GradingOptions
 from icans.harmonize.grading.rules import rules
 
@@ -51,8 +51,9 @@ def grade_cohort(cohort: Cohort, schemes: Iterable[str] | None = None, *, option
     ----------
     schemes
         ``"toxicity/scheme"`` names of :data:`registry.SCHEMES` and rules of :data:`cytopenia.RULES`. None: all
-        schemes that the cohort has items or counts for. IEC-HS is told from laboratory results only when
-        ``"IEC-HS/IEC-HS2023"`` is named: its criteria are recalled, and many a patient with CRS meets them.
+        schemes that the cohort has items for, and cytopenia of patients with a CAR T product. IEC-HS is told
+        from laboratory results only when ``"IEC-HS/IEC-HS2023"`` is named: its criteria are recalled, and many
+        a patient with CRS meets them.
 
     Raises
     ------
@@ -75,12 +76,13 @@ def grade_cohort(cohort: Cohort, schemes: Iterable[str] | None = None, *, option
         flags += flagged
     if by_day is not None and any(s.toxicity == "IEC-HS" for s in by_day):
         rows += _iec_hs_rows(bedside, cohort, rows, options)
+    treated = None if chosen is not None else _treated(cohort)
     for name in by_series:
-        rows += _series_rows(cohort, name)
+        rows += _series_rows(cohort, name, treated)
     kept = cohort.grades[~((cohort.grades["source"] == "derived").fillna(False))]
     derived = schema.GRADES.shape_up(pd.DataFrame(rows)) if rows else schema.GRADES.empty()
     graded_cohort = cohort.with_table("grades", stack(schema.GRADES, [kept, derived]))
-    return graded_cohort.with_changes(_notes(len(derived), flags, options)) if len(derived) else graded_cohort
+    return graded_cohort.with_changes(_notes(cohort, len(derived), flags, options)) if len(derived) else graded_cohort
 
 
 def grade_days(cohort: Cohort, scheme: str, *, options: GradingOptions = DEFAULT) -> list[tuple[Day, Grade]]:
@@ -137,7 +139,8 @@ def _bedside(cohort: Cohort, options: GradingOptions) -> list[Day]:
     for day in bedside:
         measured = highest.get((day.patient_id, day.day))
         found = day.found
-        if measured is None or found.has("temperature_max_c") or "temperature_max_c" in found.not_attributable:
+        noted = found.has("temperature_max_c", "fever") or found.not_attributable & {"temperature_max_c", "fever"}
+        if measured is None or noted:
             result.append(day)
             continue
         values = {**found.values, "temperature_max_c": measured[0]}
@@ -146,12 +149,18 @@ def _bedside(cohort: Cohort, options: GradingOptions) -> list[Day]:
     return result
 
 
-def _notes(rows: int, flags: Counter[str], options: GradingOptions) -> pd.DataFrame:
+def _notes(cohort: Cohort, rows: int, flags: Counter[str], options: GradingOptions) -> pd.DataFrame:
     why = f"graded from bedside findings and counts; options {options}"
     notes = [change_rows("grades", "grades.derived", why, rows=rows)]
     notes += [
         change_rows("grades", f"grades.flag.{flag}", FLAGS.get(flag, "see the scheme"), rows=number)
         for flag, number in sorted(flags.items())
+    ]
+    notes += [
+        change_rows(
+            "measurements", "grades.no_unit", "not used for grading: no unit is declared", item=name, rows=number
+        )
+        for name, number in without_unit(cohort).items()
     ]
     return stack(schema.CHANGES, notes)
 
@@ -275,12 +284,20 @@ def _unwell(found: Findings) -> bool:
     return bool(low or oxygen)
 
 
-def _series_rows(cohort: Cohort, name: str) -> list[Row]:
+def _treated(cohort: Cohort) -> set[str]:
+    """Patients known to have been given CAR T cells: ICAHT is a toxicity of theirs, not any low count."""
+    given = cohort.treatments.loc[cohort.treatments["drug"] == "car_t", "patient_id"]
+    return set(given) | set(cohort.patients.loc[cohort.patients["product"].notna(), "patient_id"])
+
+
+def _series_rows(cohort: Cohort, name: str, treated: set[str] | None) -> list[Row]:
     if name not in cytopenia.RULES:
         raise GradingError(f"no cytopenia rule {name!r}; there are {cytopenia.RULES}")
     rule = rules()["cytopenia"][name]
     rows = []
-    for patient, series in cytopenia.daily_series(cohort, rule["analyte"]).items():
+    for patient, series in daily_series(cohort, rule["analyte"]).items():
+        if treated is not None and patient not in treated:
+            continue
         result = cytopenia.grade_cytopenia(series, name)
         if result.grade is None:
             continue

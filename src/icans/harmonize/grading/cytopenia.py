@@ -17,10 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from icans.cohort.cohort import Cohort
-from icans.core.times import day_number
 from icans.harmonize.grading.findings import Grade
 from icans.harmonize.grading.rules import rules
 
@@ -102,20 +99,3 @@ def low_days(
         joined = not len(between) or recovered < gap_days
         total += int(after - before) if joined else 1
     return total
-
-
-def daily_series(cohort: Cohort, analyte: str) -> dict[str, Series]:
-    """Lowest result of each day, patient by patient, cut at the first censoring event."""
-    rows = cohort.measurements
-    rows = rows[(rows["analyte"] == analyte) & rows["value"].notna() & (rows["matrix"].fillna("blood") == "blood")]
-    events = cohort.events[cohort.events["event"].isin(CENSORING_EVENTS)]
-    end = events.groupby("patient_id")["time_h"].min() / 24.0
-    died = set(events.loc[events["event"] == "death", "patient_id"])
-    frame = pd.DataFrame(
-        {"patient_id": rows["patient_id"], "day": day_number(rows["time_h"]), "count": rows["value"]}
-    )  # fmt: skip
-    lowest = frame.groupby(["patient_id", "day"], sort=True)["count"].min().reset_index()
-    return {
-        str(patient): Series(part["day"].to_numpy(), part["count"].to_numpy(), end.get(patient), patient in died)
-        for patient, part in lowest.groupby("patient_id", sort=True)
-    }

@@ -7,20 +7,23 @@ import pandas as pd
 
 from icans.cohort import vocabulary
 from icans.cohort.cohort import Cohort
-from icans.core.times import day_number
+from icans.core.times import HOURS_PER_DAY, day_number
 from icans.core.units import convert
+from icans.harmonize.grading.cytopenia import CENSORING_EVENTS, Series
 from icans.harmonize.grading.iec_hs import Labs
 
 #: Analytes of IEC-HS; of fibrinogen the lowest counts, of the others the highest.
 IEC_HS_ANALYTES = ("ferritin", "ast", "alt", "fibrinogen")
 LOWEST_COUNTS = frozenset({"fibrinogen"})
+#: Everything that grading reads from ``measurements``.
+READ = frozenset({*IEC_HS_ANALYTES, "temperature", "anc", "platelets"})
 
 Key = tuple[str, int]
 
 
 def highest_temperature(cohort: Cohort) -> dict[Key, tuple[float, float]]:
     """Highest plausible temperature of each patient-day in degrees Celsius, and when it could be known."""
-    rows = _canonical(cohort, ("temperature",))
+    rows = canonical_rows(cohort, ("temperature",))
     if rows.empty:
         return {}
     top = rows.groupby(["patient_id", "day"]).agg(value=("value", "max"), available=("available_h", "max"))
@@ -35,7 +38,7 @@ def daily_labs(cohort: Cohort, crs: pd.DataFrame) -> dict[Key, tuple[Labs, float
     crs
         Grades of CRS by day (``patient_id, time_h, grade``), to tell whether CRS has begun to resolve.
     """
-    rows = _canonical(cohort, IEC_HS_ANALYTES)
+    rows = canonical_rows(cohort, IEC_HS_ANALYTES)
     if rows.empty:
         return {}
     before = rows[rows["time_h"] < 0].sort_values("time_h", kind="stable")
@@ -85,7 +88,7 @@ def _resolving(crs: pd.DataFrame) -> dict[str, dict[int, float]]:
     return course
 
 
-def _canonical(cohort: Cohort, analytes: tuple[str, ...]) -> pd.DataFrame:
+def canonical_rows(cohort: Cohort, analytes: tuple[str, ...]) -> pd.DataFrame:
     """Rows of some analytes in canonical units; without a declared unit, or outside the plausible range, left out.
 
     A censored result counts as its limit.
@@ -102,3 +105,25 @@ def _canonical(cohort: Cohort, analytes: tuple[str, ...]) -> pd.DataFrame:
     if not parts:
         return rows.assign(day=day_number(rows["time_h"]))
     return pd.concat(parts, ignore_index=True)
+
+
+def daily_series(cohort: Cohort, analyte: str) -> dict[str, Series]:
+    """Lowest count of each day, 10*9/L, patient by patient, cut at the first censoring event."""
+    rows = canonical_rows(cohort, (analyte,))
+    events = cohort.events[cohort.events["event"].isin(CENSORING_EVENTS)]
+    end = events.groupby("patient_id")["time_h"].min() / HOURS_PER_DAY
+    died = set(events.loc[events["event"] == "death", "patient_id"])
+    lowest = rows.groupby(["patient_id", "day"], sort=True)["value"].min().reset_index()
+    return {
+        str(patient): Series(
+            part["day"].to_numpy(dtype=np.int64), part["value"].to_numpy(dtype=float), end.get(patient), patient in died
+        )
+        for patient, part in lowest.groupby("patient_id", sort=True)
+    }
+
+
+def without_unit(cohort: Cohort) -> dict[str, int]:
+    """Rows by analyte that grading reads and had to leave out because no unit is declared."""
+    rows = cohort.measurements
+    lacking = rows[rows["unit"].isna() & rows["value"].notna() & rows["analyte"].isin(READ)]
+    return {str(analyte): int(n) for analyte, n in lacking["analyte"].value_counts().sort_index().items()}

@@ -1,0 +1,36 @@
+"""The demonstration cohort was given its grades by its own rules: grading its bedside findings must not exceed them.
+
+Its patients are examined once a day and their delivered grade is the worst of the day, and part of the ICE items is
+missing; so derived grades may be lower, never higher.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from icans.datasets.demo import demo_cohort
+from icans.harmonize.grading.agreement import agreement
+from icans.harmonize.grading.cohort import grade_cohort
+from icans.harmonize.grading.options import GradingOptions
+
+
+@pytest.fixture(scope="module")
+def graded():
+    chart = GradingOptions(charted_by_exception=("seizure", "motor", "oedema", "hypotension", "hypoxia"))
+    return grade_cohort(demo_cohort(n=80, seed=3), options=chart).grades
+
+
+@pytest.mark.parametrize(("toxicity", "least"), [("ICANS", 0.85), ("CRS", 0.99)])
+def test_derived_grades_are_the_delivered_ones_or_lower_bounds_of_them(graded, toxicity, least):
+    ours = graded[(graded["toxicity"] == toxicity) & (graded["scheme"] == "ASTCT")]
+    derived, delivered = (ours[ours["source"] == source] for source in ("derived", "delivered"))
+    pairs = derived.merge(delivered, on=["patient_id", "time_h"], suffixes=("", "_delivered"))
+    assert len(pairs) > 500
+    assert (pairs["grade"] <= pairs["grade_delivered"]).all()
+    exact = pairs[~pairs["lower_bound"].astype(bool)]
+    assert len(exact) > 100
+    assert (exact["grade"] == exact["grade_delivered"]).mean() > 0.9
+    assert (exact["grade_delivered"] - exact["grade"]).max() <= 1
+    result = agreement(pairs["grade_delivered"], pairs["grade"], replicates=200)
+    assert result.exact > least
+    assert result.higher_second == 0
