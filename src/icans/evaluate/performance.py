@@ -147,8 +147,7 @@ def compare(
     for group in work:
         rival = place.get((group.task, group.landmark_h, group.horizon_h))
         if rival is not None and group.model != reference_model:
-            common = np.intersect1d(group.patients, rival.patients)
-            pairs.append((group.restricted(common), rival.restricted(common)))
+            pairs.append((group.shared_with(rival), rival.shared_with(group)))
     parts = [side for pair in pairs for side in pair]
     done = (executor or Serial()).map(partial(_measure, settings=settings), parts, "comparison")
     rows: list[dict[str, object]] = []

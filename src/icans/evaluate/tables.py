@@ -7,7 +7,7 @@ outcome seen from the landmark, ``time_h, event``. A *group* is one task, model,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -83,13 +83,15 @@ class Group:
             risk.to_numpy(),
         )
 
-    def restricted(self, patients: NDArray[np.str_]) -> Group:
-        """The group with some of its patients only."""
+    def shared_with(self, other: Group) -> Group:
+        """The forecasts for patients that the other group forecasts in the same repeat, too (repeats by position)."""
         kept = []
-        for r in self.repeats:
-            mine = np.isin(r.patient_id, patients)
-            kept.append(Repeat(r.patient_id[mine], r.fold[mine], r.time[mine], r.event[mine], r.risk[mine]))
-        return Group(self.task, self.model, self.landmark_h, self.horizon_h, tuple(kept))
+        for mine, theirs in zip(self.repeats, other.repeats, strict=False):
+            both = np.isin(mine.patient_id, theirs.patient_id)
+            kept.append(
+                Repeat(mine.patient_id[both], mine.fold[both], mine.time[both], mine.event[both], mine.risk[both])
+            )
+        return replace(self, repeats=tuple(kept))
 
 
 def check_predictions(table: pd.DataFrame) -> pd.DataFrame:
