@@ -142,6 +142,14 @@ def test_after_treatment_fever_is_no_longer_needed():
     assert grades(treated, "CRS") == {0: 0, 1: 1, 2: 2, 3: 0}
 
 
+def test_a_grade_that_rests_on_a_drug_is_known_when_the_drug_is():
+    course = crs_rows((1, 39, False), (2, 37, True))
+    late = cohort(course, treatments=TOCI.assign(available_h=200.0))
+    ours = grade_cohort(late, ["CRS/ASTCT"]).grades.set_index("time_h")
+    assert ours["available_h"].to_dict() == {24.0: 200.0, 48.0: 200.0}
+    assert grade_cohort(late.available_by(100.0), ["CRS/ASTCT"]).grades["grade"].tolist() == [1, 0]
+
+
 def test_the_masking_lapses_and_prophylaxis_does_not_mask():
     late = crs_rows((1, 39, False), (2, 37, False), (3, 37, False), (4, 37, False), (5, 37, True))
     assert grades(grade_cohort(cohort(late, treatments=TOCI), ["CRS/ASTCT"]), "CRS")[5] == 0

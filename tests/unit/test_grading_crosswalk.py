@@ -9,7 +9,15 @@ from scipy.stats import multivariate_normal, norm
 
 from icans.core.errors import GradingError, NotEstimableError
 from icans.harmonize.grading.agreement import agreement
-from icans.harmonize.grading.crosswalk import fill_shares, fit, latent_table, parameters, prior, translate
+from icans.harmonize.grading.crosswalk import (
+    fill_shares,
+    fit,
+    latent_table,
+    parameters,
+    prior,
+    translate,
+    translate_grades,
+)
 
 
 def test_latent_table_is_the_bivariate_normal_of_two_readings():
@@ -64,6 +72,21 @@ def test_a_grade_becomes_a_distribution_and_is_never_recoded():
     assert (known["severe_low"] <= known["severe"] + 1e-9).all()
     assert (known["severe"] <= known["severe_high"] + 1e-3).all()
     assert known["severe_high"][4] - known["severe_low"][4] > 0.3  # hardly any grade 4 was ever published
+
+
+def test_rows_of_a_cohort_are_translated_and_not_written_back():
+    grades = pd.DataFrame(
+        {"patient_id": ["a", "a", "b"], "time_h": [24.0, 48.0, 24.0], "available_h": [48.0, 72.0, 48.0],
+         "toxicity": "neurotoxicity", "scheme": ["CTCAE4", "ASTCT", "CTCAE4"], "grade": [3.0, 1.0, np.nan],
+         "lower_bound": False}
+    )  # fmt: skip
+    before = grades.copy()
+    result = translate_grades(grades, prior("neurotoxicity", "CTCAE4", "ASTCT"))
+    assert result[["patient_id", "observed"]].to_numpy().tolist()[0] == ["a", 3.0]
+    assert len(result) == 2
+    assert result["p0"].isna().tolist() == [False, True]
+    assert set(result["target"]) == {"ASTCT"}
+    pd.testing.assert_frame_equal(grades, before)
 
 
 def test_both_directions_describe_one_joint_table():

@@ -12,24 +12,16 @@ import pandas as pd
 from icans.cohort import schema
 from icans.cohort.cohort import Cohort, change_rows, stack
 from icans.core.errors import GradingError
-from icans.core.times import HOURS_PER_DAY, day_number
+from icans.core.times import HOURS_PER_DAY
 from icans.harmonize.grading import cytopenia, registry
-from icans.harmonize.grading.crs import fever
 from icans.harmonize.grading.daily import Day, days
 from icans.harmonize.grading.findings import Findings, Grade
 from icans.harmonize.grading.iec_hs import grade_iec_hs
 from icans.harmonize.grading.laboratory import daily_labs, daily_series, highest_temperature, without_unit
+from icans.harmonize.grading.masking import with_masking
 from icans.harmonize.grading.options import DEFAULT, GradingOptions
 from icans.harmonize.grading.rules import rules
 
-#: Drugs after which fever is no longer needed for CRS (Lee 2019: antipyretic, anti-cytokine, steroid).
-MASKING_DRUGS = frozenset(
-    {
-        "tocilizumab", "siltuximab", "anakinra", "sarilumab", "emapalumab", "ruxolitinib", "etanercept", "infliximab",
-        "dexamethasone", "methylprednisolone", "prednisone", "prednisolone", "hydrocortisone", "corticosteroid",
-        "paracetamol", "acetaminophen", "ibuprofen", "metamizole",
-    }
-)  # fmt: skip
 ADJUSTED = "ASTCT_adjusted"
 FLAGS = {
     "capd_only": "grade 3 rests on CAPD alone, which calls one child too many severe for each it finds",
@@ -90,7 +82,7 @@ def grade_days(cohort: Cohort, scheme: str, *, options: GradingOptions = DEFAULT
     entry = registry.scheme(scheme)
     bedside = _bedside(cohort, options)
     if entry.toxicity == "CRS" and entry.scheme == "ASTCT":
-        bedside = _with_masking(bedside, cohort, options)
+        bedside = with_masking(bedside, cohort, options)
     return [(day, entry.function(day.found, options)) for day in bedside if _speaks(day, entry)]
 
 
@@ -169,7 +161,7 @@ def _daily_rows(
     bedside: list[Day], scheme: registry.Scheme, cohort: Cohort, options: GradingOptions
 ) -> tuple[list[Row], Counter[str]]:
     if scheme.toxicity == "CRS" and scheme.scheme == "ASTCT":
-        bedside = _with_masking(bedside, cohort, options)
+        bedside = with_masking(bedside, cohort, options)
     grade = _remembering(scheme, options)
     rows: list[Row] = []
     flags: Counter[str] = Counter()
@@ -232,56 +224,6 @@ def _remembering(scheme: registry.Scheme, options: GradingOptions) -> Callable[[
         return by_key((frozenset(found.values.items()), rest))
 
     return grade
-
-
-def _with_masking(bedside: list[Day], cohort: Cohort, options: GradingOptions) -> list[Day]:
-    """Days on which a treatment since CRS began makes fever unnecessary carry the item that says so.
-
-    CRS begins with the first day of fever; the masking ends when fever, hypotension and hypoxia were absent (or
-    not recorded) on ``options.masking_persists_days`` days in a row.
-    """
-    given = cohort.treatments[cohort.treatments["drug"].isin(MASKING_DRUGS)]
-    drug_days = {
-        str(patient): sorted(set(day_number(part["time_h"]).tolist())) for patient, part in given.groupby("patient_id")
-    }
-    result: list[Day] = []
-    state = _Masking(options)
-    for day in bedside:
-        if day.patient_id != state.patient_id:
-            state = _Masking(options, day.patient_id, drug_days.get(day.patient_id, []))
-        result.append(state.see(day))
-    return result
-
-
-class _Masking:
-    """One patient's episode of CRS, day by day."""
-
-    def __init__(self, options: GradingOptions, patient_id: str = "", drug_days: list[int] | None = None) -> None:
-        self.options, self.patient_id, self.drug_days = options, patient_id, drug_days or []
-        self.began: int | None = None
-        self.last_sign = 0
-
-    def see(self, day: Day) -> Day:
-        """The day, with the item set when treatment since onset makes fever unnecessary."""
-        febrile = bool(fever(day.found, self.options))
-        if self.began is not None and day.day - self.last_sign > self.options.masking_persists_days:
-            self.began = None
-        if self.began is None and febrile:
-            self.began = day.day
-        if self.began is not None and (febrile or _unwell(day.found)):
-            self.last_sign = day.day
-        since = -(10**6) if self.options.prophylaxis_masks else self.began
-        if self.began is None or "antipyretic_or_anticytokine" in day.found.values:
-            return day
-        treated = any(since <= given <= day.day for given in self.drug_days)  # type: ignore[operator]
-        values = {**day.found.values, "antipyretic_or_anticytokine": treated}
-        return replace(day, found=replace(day.found, values=values))
-
-
-def _unwell(found: Findings) -> bool:
-    low = found.flag("hypotension") or found.flag("vasopressin") or (found.number("vasopressors") or 0) > 0
-    oxygen = bool(found.words("oxygen_device") - {"none"}) or bool(found.number("oxygen_flow_l_min"))
-    return bool(low or oxygen)
 
 
 def _treated(cohort: Cohort) -> set[str]:

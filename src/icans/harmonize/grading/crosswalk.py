@@ -187,6 +187,21 @@ def translate(grades: npt.ArrayLike, crosswalk: Crosswalk, *, draws: int = 0, se
     return frame
 
 
+def translate_grades(grades: pd.DataFrame, crosswalk: Crosswalk, *, draws: int = 0, seed: int = 1) -> pd.DataFrame:
+    """The rows of a ``grades`` table under the source scheme, each with the distribution of its target grade.
+
+    Returns
+    -------
+    DataFrame
+        ``patient_id, time_h, available_h, toxicity, scheme, target, lower_bound`` and the columns of
+        :func:`translate`. The table itself is not changed and no grade is written back.
+    """
+    mine = grades[(grades["toxicity"] == crosswalk.toxicity) & (grades["scheme"] == crosswalk.source)]
+    keys = mine[["patient_id", "time_h", "available_h", "toxicity", "scheme", "lower_bound"]].reset_index(drop=True)
+    spread = translate(mine["grade"].to_numpy(dtype=float), crosswalk, draws=draws, seed=seed)
+    return pd.concat([keys.assign(target=crosswalk.target), spread], axis=1)
+
+
 def latent_table(first: Array, second: Array, loading: float) -> Array:
     """Joint table of two schemes that read one normal severity, (5, 5).
 
