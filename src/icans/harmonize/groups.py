@@ -54,9 +54,7 @@ def opened(
         yield from _between(frame, classes, "precision", every)
 
 
-def _between(
-    frame: pd.DataFrame, label: pd.Series, name: str, every: tuple[Reading, ...]
-) -> Iterator[tuple[int, str]]:
+def _between(frame: pd.DataFrame, label: pd.Series, name: str, every: tuple[Reading, ...]) -> Iterator[tuple[int, str]]:
     """Compare each group with the largest one."""
     medians = frame["x"].groupby([label, frame["patient"]]).median()
     sizes = medians.groupby(level=0).size()
@@ -78,9 +76,12 @@ def _between(
             log_odds = np.log(ODDS) + (distance**2 - (distance - shift) ** 2) / (2.0 * variance)
             matched = abs(np.log10(grids[group] / grids[base]) - shift) < 0.05
             if matched and log_odds + np.log(GRID_ODDS) > np.log(OPEN):
-                yield k, (
-                    f"series of {name} {group!s} lie {10**distance:.3g} times as high as those of {base!s} and are "
-                    f"written in steps {grids[group] / grids[base]:.3g} times as large"
+                yield (
+                    k,
+                    (
+                        f"series of {name} {group!s} lie {10**distance:.3g} times as high as those of {base!s} and are "
+                        f"written in steps {grids[group] / grids[base]:.3g} times as large"
+                    ),
                 )
 
 
@@ -98,7 +99,9 @@ def precision_classes(patient: pd.Series, stored: Array) -> pd.Series | None:
         return None
     part = pd.DataFrame({"patient": patient.to_numpy()[telling], "w": whole[telling], "e": expected[telling]})
     part["v"] = part["e"] * (1 - part["e"])
-    per = part.groupby("patient").agg(n=("w", "size"), w=("w", "mean"), excess=("w", "sum"), e=("e", "sum"), v=("v", "sum"))
+    per = part.groupby("patient").agg(
+        n=("w", "size"), w=("w", "mean"), excess=("w", "sum"), e=("e", "sum"), v=("v", "sum")
+    )
     # Overdispersion between series: under one common habit the mean squared standardised excess is one.
     dispersion = float((((per["excess"] - per["e"]) ** 2) / per["v"].clip(lower=1e-9)).mean())
     if dispersion < 3.0:

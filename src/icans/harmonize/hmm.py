@@ -178,9 +178,7 @@ def _junk(rows: Rows, now: Parameters) -> Array:
     return np.where(rows.possible[:, 0], -1e3, flat)
 
 
-def _expect(
-    rows: Rows, now: Parameters, plan: _Plan
-) -> tuple[Array, Array, tuple[float, float], float]:
+def _expect(rows: Rows, now: Parameters, plan: _Plan) -> tuple[Array, Array, tuple[float, float], float]:
     marginal, written = _marginal(rows, now), _decimals(rows, now)
     start = _start(rows, now, plan)
     steps = _transition(start, now)

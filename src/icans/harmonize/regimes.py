@@ -101,6 +101,7 @@ def judge(table: pd.DataFrame, *, features: pd.DataFrame | None = None, soft: bo
     list of Judged
         Only analytes for which a reading other than the identity was opened, or that hold impossible values.
     """
+    table, features = _light(table, features)
     prepared = [work for work in (_prepare(name, table, soft) for name in _names(table)) if work is not None]
     patients = table["patient_id"]
     extra = _row_features(table, features)
@@ -111,7 +112,14 @@ def judge(table: pd.DataFrame, *, features: pd.DataFrame | None = None, soft: bo
         final[work.name] = _fit(work, _log_prior(work, first[work.name], labels)) if labels else first[work.name]
     return [
         Judged(
-            w.name, w.readings, w.index, final[w.name].posterior, ~w.rows.possible[:, 0], w.why, w.rows.series, w.rivalry
+            w.name,
+            w.readings,
+            w.index,
+            final[w.name].posterior,
+            ~w.rows.possible[:, 0],
+            w.why,
+            w.rows.series,
+            w.rivalry,
         )
         for w in prepared
     ]
@@ -137,15 +145,33 @@ class _Work:
     rivalry: float
 
 
+def _light(table: pd.DataFrame, features: pd.DataFrame | None) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The columns that are needed, patients and batches as numbers: text is slow to take apart again and again."""
+    codes, patients = pd.factorize(table["patient_id"], sort=True)
+    light = pd.DataFrame(
+        {
+            "patient_id": codes,
+            "time_h": table["time_h"].to_numpy(),
+            "analyte": table["analyte"].astype("category"),
+            "value": table["value"].to_numpy(),
+            "batch": table["batch"].to_numpy(dtype=object),
+            "unit_declared": table["unit_declared"].to_numpy(bool) if "unit_declared" in table else False,
+        }
+    )
+    if features is not None:
+        features = features.reindex(patients).reset_index(drop=True)
+    return light, features
+
+
 def _names(table: pd.DataFrame) -> list[str]:
     known = vocabulary.analytes()
-    return [name for name in sorted(table["analyte"].unique()) if name in known]
+    return [name for name in table["analyte"].cat.categories if name in known]
 
 
 def _prepare(name: str, table: pd.DataFrame, soft: bool) -> _Work | None:
     """Rows and starting parameters of one analyte; None where nothing speaks for another reading."""
     analyte = vocabulary.analyte(name)
-    mine = np.flatnonzero((table["analyte"] == name).to_numpy())
+    mine = np.flatnonzero(table["analyte"].cat.codes.to_numpy() == table["analyte"].cat.categories.get_loc(name))
     stored = table["value"].to_numpy()[mine]
     # A zero is zero in every multiplicative unit: where zero is possible it says nothing, elsewhere it is junk.
     keep = np.isfinite(stored) & ~((stored == 0.0) & (analyte.low <= 0.0))
@@ -263,7 +289,7 @@ def _rows(
     fresh = np.concatenate([[True], patient[1:] != patient[:-1]])
     series = np.cumsum(fresh) - 1
     gap = np.concatenate([[0.0], np.diff(time)])
-    declared = table["unit_declared"].to_numpy()[mine] if "unit_declared" in table else np.zeros(len(mine), bool)
+    declared = table["unit_declared"].to_numpy()[mine]
     share = np.bincount(series, declared.astype(float)) / np.bincount(series)
     prior = np.zeros((series[-1] + 1, len(chosen)))
     prior[:, 1:] = DECLARED * (share > 0.5)[:, None]
@@ -355,8 +381,9 @@ def _fit(work: _Work, log_prior: Array | None) -> hmm.Fit:
 def _row_features(table: pd.DataFrame, features: pd.DataFrame | None) -> dict[str, pd.Series]:
     """Text that may go with a reading, by patient: batch (where a patient has one), site, delivery."""
     found = {}
-    batch = table.groupby("patient_id", sort=True)["batch"].agg(["first", "nunique"])
-    found["batch"] = batch["first"].where(batch["nunique"] == 1)
+    if table["batch"].notna().any():
+        batch = table.groupby("patient_id", sort=True)["batch"].agg(["first", "nunique"])
+        found["batch"] = batch["first"].where(batch["nunique"] == 1)
     if features is not None:
         found |= {name: features[name] for name in features}
     return {name: values for name, values in found.items() if values.dropna().nunique() > 1}

@@ -1,0 +1,227 @@
+"""Limits of quantification that nobody declared: values that pile up at the ends of an analyte.
+
+Rounding makes ties everywhere, so a pile is judged against what a smooth density would put there. For each
+candidate the counts of the grid cells just inside it are fitted by a Poisson regression, log-quadratic in the
+logarithm of the value, and extrapolated to the candidate's own cell with the uncertainty of the fit. A limit is a
+value that holds far more rows than that, with hardly anything beyond it. Several limits at one end are the rule
+where plates differ; each is tested by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import pdtrc
+
+from icans.cohort import schema, vocabulary
+from icans.cohort.cohort import change_rows, stack
+from icans.harmonize.findings import FINDINGS, finding
+from icans.harmonize.precision import grid
+
+Array = npt.NDArray[np.float64]
+
+#: Rows that a limit must hold: fewer cannot be told from chance ties.
+ROWS = 3
+#: Probability, over all candidates of one end, of calling a limit where the density is smooth.
+ALPHA = 1e-3
+#: Excess over the smooth expectation (its upper limit) that a limit must show: a density is never quite log-quadratic.
+EXCESS = 3.0
+#: Share of the rows that may lie beyond a limit without lying at another one. Floors differ from plate to plate and
+#: blend into values; a ceiling with many values above it is something else.
+BEYOND = {"left": 0.05, "right": 0.02}
+#: Rows inside the candidate that the density is fitted to (nearest first), and cells at most.
+INSIDE_ROWS, INSIDE_CELLS = 150, 40
+#: Distinct values looked at from each end.
+CANDIDATES = 40
+#: Standard errors added to the extrapolated log count.
+STANDARD_ERRORS = 2.0
+#: Where consecutive values of a patient repeat this often, repeats are counted once: values are carried forward.
+REPEATS = 0.05
+#: Rows that an analyte (in a batch) must have.
+SMALLEST = 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The table with limits marked, the record and the findings."""
+
+    table: pd.DataFrame
+    changes: pd.DataFrame
+    findings: pd.DataFrame
+
+
+def find_limits(table: pd.DataFrame) -> Limits:
+    """Find undeclared floors and ceilings of each concentration, by batch where batches are named.
+
+    Rows at a limit get ``censor`` and ``limit``; the value stays and equals the limit. Rows whose censoring was
+    declared are left as they are and take no part. Only analytes on a log scale are searched (scores, fractions
+    and vital signs have natural ends).
+    """
+    wanted = [name for name in table["analyte"].unique() if _eligible(name)]
+    open_ = (table["censor"] == "none") & table["value"].gt(0) & table["analyte"].isin(wanted)
+    index = np.flatnonzero(open_.to_numpy())
+    if not len(index):
+        return Limits(table, schema.CHANGES.empty(), FINDINGS.empty())
+    part = table.iloc[index][["analyte", "batch", "patient_id", "value"]].assign(row=index)
+    part["patient_id"] = pd.factorize(part["patient_id"])[0]
+    censor, limit = table["censor"].to_numpy(dtype=object), table["limit"].to_numpy().copy()
+    changes, found = [], []
+    for (name, batch), rows in part.groupby(["analyte", part["batch"].fillna("")], sort=True):
+        value, patient, where = rows["value"].to_numpy(), rows["patient_id"].to_numpy(), rows["row"].to_numpy()
+        for side in ("left", "right"):
+            for pile in piles(value, side, patient):
+                at = where[value == pile.value]
+                censor[at], limit[at] = side, pile.value
+                words = "at or below" if side == "left" else "at or above"
+                why = f"{pile.rows} values of exactly {pile.value:g} where a smooth density puts {pile.expected:.2g}"
+                changes.append(
+                    change_rows("measurements", "limit.detected", f"{why}: read as {words} the limit", item=name,
+                                column="censor", old="none", new=f"{side} {pile.value:g}", confidence=pile.confidence,
+                                rows=pile.rows)
+                )  # fmt: skip
+                found.append(
+                    finding(name, "limit.floor" if side == "left" else "limit.ceiling", batch=batch or None,
+                            scope="batch" if batch else "analyte", proposal=f"{words} {pile.value:g}", n_rows=pile.rows,
+                            confidence=pile.confidence, evidence=f"{why}; {pile.beyond} rows lie beyond", applied=True)
+                )  # fmt: skip
+    table = table.assign(censor=pd.array(censor, dtype=schema.TEXT), limit=limit)
+    frame = FINDINGS.shape_up(pd.DataFrame(found)) if found else FINDINGS.empty()
+    return Limits(table, stack(schema.CHANGES, changes), frame)
+
+
+def _eligible(name: str) -> bool:
+    analyte = vocabulary.analytes().get(name)
+    return analyte is not None and analyte.log and analyte.group != "vital sign"
+
+
+@dataclass(frozen=True, slots=True)
+class Pile:
+    """A limit: its value, rows at it, rows a smooth density would put there, rows beyond it, confidence."""
+
+    value: float
+    rows: int
+    expected: float
+    beyond: int
+    confidence: float
+
+
+def piles(value: npt.ArrayLike, side: str, patient: npt.ArrayLike | None = None) -> list[Pile]:
+    """Limits at one end of a sample of positive values, from the end inwards.
+
+    Parameters
+    ----------
+    value
+        Shape (n,), in order of time within patients where ``patient`` is given.
+    side
+        ``"left"`` (floors) or ``"right"`` (ceilings).
+    patient
+        Shape (n,), for counting carried-forward values once.
+    """
+    array = np.asarray(value, dtype=float)
+    if len(array) < SMALLEST:
+        return []
+    sign = 1.0 if side == "left" else -1.0
+    distinct, counts = np.unique(array, return_counts=True)
+    effective = counts if patient is None else _runs(array, np.asarray(patient), distinct, counts)
+    if side == "right":
+        distinct, counts, effective = distinct[::-1], counts[::-1], effective[::-1]
+    found: list[Pile] = []
+    spare = 0
+    for k in range(min(CANDIDATES, len(distinct) - 4)):
+        if spare > BEYOND[side] * len(array):
+            break
+        if effective[k] >= ROWS:
+            pile = _test(distinct, counts, int(effective[k]), k, sign, spare)
+            if pile is not None:
+                found.append(pile)
+                continue
+        spare += int(counts[k])
+    return found
+
+
+def _runs(
+    array: Array, patient: npt.NDArray[np.int64], distinct: Array, counts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Counts with consecutive repeats of a patient taken once, where repeats are common among ordinary values."""
+    same = (patient[1:] == patient[:-1]) if len(array) > 1 else np.zeros(0, dtype=bool)
+    repeats = same & (array[1:] == array[:-1])
+    ordinary = counts[np.searchsorted(distinct, array[1:])] <= max(ROWS, 0.02 * len(array))
+    if not (same & ordinary).any() or np.mean(repeats[same & ordinary]) < REPEATS:
+        return counts
+    first = np.concatenate([[True], ~repeats])
+    return np.bincount(np.searchsorted(distinct, array[first]), minlength=len(distinct))
+
+
+def _test(distinct: Array, counts: npt.NDArray[np.int64], rows: int, k: int, sign: float, beyond: int) -> Pile | None:
+    """Whether distinct value ``k`` (counted from the end) is a limit."""
+    inside = distinct[k + 1 :]
+    stop = int(np.searchsorted(np.cumsum(counts[k + 1 :]), INSIDE_ROWS)) + 1
+    inside, held = inside[: max(stop, 8)], counts[k + 1 :][: max(stop, 8)]
+    step = grid(np.repeat(inside, held))
+    here = distinct[k]
+    cell = np.maximum(np.round((inside - here) / (sign * step)).astype(np.int64), 1)
+    filled, centre, width = _coarsen(cell, held, here, sign * step)
+    if len(filled) < 4:
+        return None
+    expected, upper = _extrapolate(filled, centre, width, here, step)
+    p_value = float(pdtrc(rows - 1, upper))
+    if p_value > ALPHA / CANDIDATES or rows < EXCESS * upper:
+        return None
+    return Pile(float(here), int(counts[k]), expected, beyond, float(1.0 - min(1.0, CANDIDATES * p_value)))
+
+
+def _coarsen(
+    cell: npt.NDArray[np.int64], held: npt.NDArray[np.int64], here: float, step: float
+) -> tuple[Array, Array, Array]:
+    """Cells joined so that about :data:`INSIDE_CELLS` remain: counts, centres, widths (in steps)."""
+    last = max(int(cell.max()), 4)
+    joined = int(np.ceil(last / INSIDE_CELLS))
+    count = max(last // joined, 1)
+    place = (cell - 1) // joined
+    counts = np.bincount(place[place < count], held[place < count], minlength=count)
+    centre = here + step * (1 + joined * np.arange(count) + (joined - 1) / 2.0)
+    keep = centre > 0
+    return counts[keep].astype(float), centre[keep], np.full(int(keep.sum()), float(joined))
+
+
+def _extrapolate(counts: Array, centre: Array, width: Array, here: float, step: float) -> tuple[float, float]:
+    """Rows that the density inside puts into the cell at ``here``: best estimate and upper limit.
+
+    The Poisson regression is made robust by one round of trimming: cells far above the first fit are further
+    limits, not density.
+    """
+    scale = np.log(centre / here)
+    unit = max(float(np.max(np.abs(scale))), 1e-9)
+    design = np.stack([np.ones_like(scale), scale / unit, (scale / unit) ** 2], axis=1)
+    offset = np.log(width)
+    keep = counts <= np.median(counts) + 6.0 * np.sqrt(np.median(counts) + 1.0)
+    best, upper = 0.0, np.inf
+    for _ in range(2):
+        if keep.sum() < 4:
+            return best, np.inf
+        beta, covariance = _poisson(design[keep], counts[keep], offset[keep])
+        fitted = np.exp(np.clip(design @ beta + offset, -30, 30))
+        keep = counts <= fitted + 5.0 * np.sqrt(fitted + 1.0)
+        best = float(np.exp(np.clip(beta[0], -30, 30)))
+        upper = float(np.exp(np.clip(beta[0] + STANDARD_ERRORS * np.sqrt(covariance[0, 0]), -30, 30)))
+    return best, upper + 1.0 / len(counts)
+
+
+def _poisson(design: Array, counts: Array, offset: Array) -> tuple[Array, Array]:
+    """Poisson regression by Newton steps with a weak ridge on slope and curvature; estimates and covariance."""
+    ridge = np.diag([1e-6, 0.05, 0.05])
+    beta = np.array([np.log((counts.sum() + 0.5) / np.exp(offset).sum()), 0.0, 0.0])
+    information = ridge
+    for _ in range(30):
+        mean = np.exp(np.clip(design @ beta + offset, -30, 30))
+        information = design.T @ (mean[:, None] * design) + ridge
+        step = np.linalg.solve(information, design.T @ (counts - mean) - ridge @ beta)
+        beta = beta + np.clip(step, -3, 3)
+        if np.abs(step).max() < 1e-8:
+            break
+    mean = np.exp(np.clip(design @ beta + offset, -30, 30))
+    dispersion = max(1.0, float(np.sum((counts - mean) ** 2 / np.maximum(mean, 0.1)) / max(len(counts) - 3, 1)))
+    return beta, dispersion * np.linalg.inv(information)
