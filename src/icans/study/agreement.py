@@ -21,7 +21,8 @@ def scheme_agreement(cohort: Cohort, seed: int) -> tuple[pd.DataFrame | None, pd
     -------
     (DataFrame or None, DataFrame or None)
         Counts (toxicity, scheme_a, scheme_b, grade_a, grade_b, n) and statistics (toxicity, scheme_a, scheme_b, n,
-        exact, kappa, low, high, higher_a, higher_b: patients graded higher by either); None where no pair has enough patients.
+        exact, kappa, low, high, higher_a, higher_b: patients graded higher by either); None where no pair
+        has enough patients.
     """
     highest = maximum_grades(cohort.grades)
     highest = highest.assign(label=highest["scheme"].astype(str))

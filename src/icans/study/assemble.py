@@ -233,7 +233,8 @@ def _sample_size(found: Findings) -> tuple[str, ...]:
         if forecast.result is None:
             continue
         cell = _cell(forecast, "")
-        row = forecast.result.cells.query("landmark_h == @cell.landmark_h and horizon_h == @cell.horizon_h").iloc[0]
+        cells = forecast.result.cells
+        row = cells[(cells["landmark_h"] == cell.landmark_h) & (cells["horizon_h"] == cell.horizon_h)].iloc[0]
         most = int(forecast.result.fits["parameters"].max())
         text = statement(n=int(row["at_risk"]), events=int(row["events"]), candidate_parameters=most)
         said.append(f"{forecast.study_task.label}: {text}")

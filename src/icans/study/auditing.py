@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
@@ -29,20 +30,27 @@ def audit_tasks(
 
     The scopes "known by" are those of the task's judged landmarks; the shuffling checks use the one with most events.
     """
-    found = {}
-    for forecast in forecasts:
-        task = forecast.study_task.task
-        landmarks = judged_landmarks(forecast)
-        audit = audit_task(
-            delivered, harmonised, task, regimes=regimes, landmarks_h=tuple(landmarks), seed=seed, executor=executor
-        )
-        if landmarks:
-            best = _busiest(forecast)
-            rows = shuffle_checks(harmonised, forecast.study_task, section, rung, best, seed)
-            audit = audit.with_checks(*rows)
-        table = audit.table.assign(task=task.name)
-        found[task.name] = replace(audit, table=table[["task", *[c for c in table.columns if c != "task"]]])
-    return found
+    work = partial(_audit, delivered, harmonised, regimes, section, rung, seed)
+    return {audit.task: audit for audit in executor.map(work, list(forecasts), "audit")}
+
+
+def _audit(
+    delivered: Cohort,
+    harmonised: Cohort,
+    regimes: pd.DataFrame,
+    section: ForecastSection,
+    rung: Rung,
+    seed: int,
+    forecast: TaskForecasts,
+) -> Audit:
+    task = forecast.study_task.task
+    landmarks = judged_landmarks(forecast)
+    audit = audit_task(delivered, harmonised, task, regimes=regimes, landmarks_h=tuple(landmarks), seed=seed)
+    if landmarks:
+        best = _busiest(forecast)
+        audit = audit.with_checks(*shuffle_checks(harmonised, forecast.study_task, section, rung, best, seed))
+    table = audit.table.assign(task=task.name)
+    return replace(audit, table=table[["task", *[c for c in table.columns if c != "task"]]])
 
 
 def judged_landmarks(forecast: TaskForecasts) -> list[float]:

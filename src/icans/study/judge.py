@@ -59,8 +59,6 @@ def judge(
     ]
     filled = [p for p in pairs if len(p)]
     comparisons = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
-    if len(comparisons):
-        comparisons = comparisons.rename(columns={"model": "model_a", "reference_model": "model_b"})
     thresholds = np.linspace(settings.threshold_low, settings.threshold_high, THRESHOLD_POINTS)
     calibration, decision = [], []
     for group in groups(check_predictions(predictions)):

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icans.core.errors import ConfigError, DataError, Problem
-from icans.study.config import CohortSection, Study, StudySection, make_study, read_study
+from icans.study.config import (
+    CohortSection,
+    EvaluateSection,
+    ForecastSection,
+    Study,
+    StudySection,
+    make_study,
+    read_study,
+)
 
 if TYPE_CHECKING:
     from icans.cohort.check import CheckReport
@@ -48,7 +56,13 @@ def demo_study(patients: int, seed: int) -> Study:
         question="Does every step of the main job work on this machine? (Synthetic patients: no clinical meaning.)",
         seed=seed,
     )
-    return Study(study=section, cohort=CohortSection(demo_patients=patients))
+    # Fewer landmarks, repeats and resamples than a real study, so that it ends within minutes on two cores.
+    return Study(
+        study=section,
+        cohort=CohortSection(demo_patients=patients),
+        forecast=ForecastSection(landmarks_d=(0, 3, 5), horizons_d=(3, 7), repeats=1, leave_out=("site",)),
+        evaluate=EvaluateSection(bootstrap=200),
+    )
 
 
 def read_cohort(section: CohortSection, seed: int) -> Cohort:
