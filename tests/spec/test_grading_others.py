@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from icans.cohort import vocabulary
 from icans.core.errors import GradingError
+from icans.harmonize.grading import cartox, icans
 from icans.harmonize.grading.cartox import grade_cartox
 from icans.harmonize.grading.ctcae import grade_ctcae4, grade_ctcae5, term_grade, terms
 from icans.harmonize.grading.cytopenia import Series, grade_cytopenia, low_days
@@ -14,6 +16,7 @@ from icans.harmonize.grading.icans import grade_icans
 from icans.harmonize.grading.iec_hs import Labs, criteria, grade_iec_hs
 from icans.harmonize.grading.options import GradingOptions
 from icans.harmonize.grading.registry import SCHEMES, scheme
+from icans.harmonize.grading.rules import rules
 from icans.harmonize.grading.tian import grade_tian
 
 CARTOX = [
@@ -73,6 +76,41 @@ def test_neurotoxicity_depends_on_the_list_of_terms():
         terms("everything")
     with pytest.raises(GradingError, match="no CTCAE rule"):
         terms(("melancholy",))
+
+
+def test_adverse_event_lists_are_charted_by_exception():
+    reported = findings(confusion="moderate")
+    assert grade_ctcae4(reported).lower_bound
+    result = grade_ctcae4(reported, GradingOptions(charted_by_exception=("terms",)))
+    assert (result.grade, result.lower_bound) == (2, False)
+
+
+def test_tables_speak_of_every_word_of_the_vocabulary():
+    words = {name: set(item.allowed) for name, item in vocabulary.items().items()}
+    for term in rules()["ctcae"]["terms"].values():
+        for name in ("grade", "grade4", "grade5"):
+            assert set(term.get(name, words[term["item"]])) == words[term["item"]]
+    for scale in ("astct", "lee2014", "penn", "ctcae5"):
+        table = rules()["crs"][scale]["device"]
+        assert list(table) == list(vocabulary.items()["oxygen_device"].allowed)
+        assert list(table.values()) == sorted(table.values())  # mildest first
+    for table, item in (
+        (icans.SEIZURE, "seizure"), (icans.MOTOR, "motor"), (icans.OEDEMA, "cerebral_oedema"),
+        (icans.CONSCIOUSNESS, "consciousness"), (cartox.SIGNS, "icp_sign"), (cartox.OEDEMA, "cerebral_oedema"),
+    ):  # fmt: skip
+        assert set(table) == words[item]
+    assert set(cartox.SEIZURE_OR_WEAKNESS) == words["seizure"] | words["motor"]
+    assert {item for entry in SCHEMES.values() for item in entry.reads} <= set(words)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"capd_ages": "astct"}, {"capd_low": 2}, {"seizure_of_five_minutes": 5}, {"masking_persists_days": -1},
+     {"charted_by_exception": ("organs",)}],
+)  # fmt: skip
+def test_options_are_checked(wrong):
+    with pytest.raises(GradingError):
+        GradingOptions(**wrong)
 
 
 def test_ctcae5_seizure_of_new_onset():

@@ -6,6 +6,7 @@ the meaning of every such grade.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from icans.core.errors import GradingError
@@ -46,6 +47,8 @@ def term_grade(found: Findings, term: str, version: Version) -> Domain:
 def grade_neurotoxicity(found: Findings, options: GradingOptions = DEFAULT, *, version: Version = "4") -> Grade:
     """The highest grade over the list of terms in ``options.ctcae_terms``."""
     domains = [term_grade(found, term, version) for term in terms(options.ctcae_terms)]
+    if "terms" in options.charted_by_exception:
+        domains = [replace(d, grade=0.0, state="graded") if d.state == "missing" else d for d in domains]
     died = "ICANS" in found.words("death_attributed")
     return worst(f"CTCAE{version}", "neurotoxicity", domains, died=died, incomplete=found.incomplete)
 

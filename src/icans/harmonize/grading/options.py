@@ -11,6 +11,9 @@ from icans.core.errors import GradingError
 #: in mmHg. CARTOX names "below 20 mmHg" as a grade 3 sign; without this floor any normal puncture would be one.
 RAISED_PRESSURE_MMHG = 18.4
 
+#: Domains that a chart may leave out when there is nothing to say. ``terms``: the terms of CTCAE, one by one.
+BY_EXCEPTION = frozenset({"seizure", "motor", "oedema", "consciousness", "hypotension", "hypoxia", "fever", "terms"})
+
 
 @dataclass(frozen=True)
 class GradingOptions:
@@ -54,10 +57,16 @@ class GradingOptions:
     prophylaxis_masks: bool = False
 
     def __post_init__(self) -> None:
-        unknown = set(self.charted_by_exception) - {"seizure", "motor", "oedema", "consciousness", "hypotension",
-                                                    "hypoxia", "organs", "fever"}  # fmt: skip
+        unknown = set(self.charted_by_exception) - BY_EXCEPTION
         if unknown:
-            raise GradingError(f"no domain {sorted(unknown)} can be charted by exception")
+            known = sorted(BY_EXCEPTION)
+            raise GradingError(f"no domain {sorted(unknown)} can be charted by exception; there are {known}")
+        if self.capd_ages not in ("ASTCT", "NCIt"):
+            raise GradingError(f"capd_ages is 'ASTCT' or 'NCIt', not {self.capd_ages!r}")
+        if self.capd_low not in (0, 1) or self.seizure_of_five_minutes not in (3, 4):
+            raise GradingError("capd_low is 0 or 1, and seizure_of_five_minutes is 3 or 4")
+        if self.masking_persists_days < 0 or self.iec_hs_common_needed < 0:
+            raise GradingError("numbers of days and of manifestations cannot be negative")
 
 
 DEFAULT = GradingOptions()
