@@ -74,6 +74,16 @@ def percentile_interval(value: ArrayLike, drawn: ArrayLike, level: float = 0.95)
     return Interval(float(np.asarray(value)), float(low), float(high), len(draws), len(draws) - len(good))
 
 
+def band(drawn: Floats, level: float) -> tuple[Floats, Floats]:
+    """Pointwise percentile band of resampled curves, shape (B, k); NaN where too few resamples have a value."""
+    lower, upper = np.full(drawn.shape[1], np.nan), np.full(drawn.shape[1], np.nan)
+    tail = (1 - level) / 2
+    enough = np.isfinite(drawn).mean(axis=0) >= MIN_ESTIMABLE
+    if enough.any():
+        lower[enough], upper[enough] = np.nanquantile(drawn[:, enough], (tail, 1 - tail), axis=0)
+    return lower, upper
+
+
 def bootstrap(
     statistic: Statistic,
     patient_ids: ArrayLike,
@@ -179,7 +189,8 @@ def optimism_corrected(
 
     For each resample of patients the pipeline is fitted on it and judged twice: on the resample (apparent) and on the
     original data (test); the mean difference is the optimism. Everything that learns from data (imputation,
-    harmonisation, feature selection, tuning) belongs inside ``fit``.
+    harmonisation, feature selection, tuning) belongs inside ``fit``. Where many columns are selected from at random
+    the correction is known to fall short, because a resample keeps what was selected by chance; cross-validate then.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from icans.core.errors import NotEstimableError
-from icans.evaluate.bootstrap import MIN_ESTIMABLE, patient_counts
+from icans.evaluate.bootstrap import band, patient_counts
 from icans.evaluate.calibration import Smoother, calibration_curve, risk_groups
 from icans.evaluate.censoring import Floats, horizon_status, require_status
 from icans.evaluate.net_benefit import THRESHOLDS, decision_curve
@@ -97,16 +97,6 @@ def roc_curves(predictions: pd.DataFrame, *, n_boot: int = 200, seed: int = 0, l
         return pd.DataFrame({"false_positive": GRID, "sensitivity": sensitivity[0], "low": lower, "high": upper})
 
     return _each(predictions, one)
-
-
-def band(drawn: Floats, level: float) -> tuple[Floats, Floats]:
-    """Pointwise percentile band of resampled curves, shape (B, k); NaN where too few resamples have a value."""
-    lower, upper = np.full(drawn.shape[1], np.nan), np.full(drawn.shape[1], np.nan)
-    tail = (1 - level) / 2
-    enough = np.isfinite(drawn).mean(axis=0) >= MIN_ESTIMABLE
-    if enough.any():
-        lower[enough], upper[enough] = np.nanquantile(drawn[:, enough], (tail, 1 - tail), axis=0)
-    return lower, upper
 
 
 def _roc(mean: Repeat, horizon: float, weights: Floats) -> Floats:

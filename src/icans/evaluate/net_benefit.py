@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from icans.evaluate.bootstrap import band
 from icans.evaluate.censoring import Floats, HorizonStatus, aalen_johansen, as_weights, check_outcome, horizon_status
 from icans.evaluate.discrimination import check_risk, safe_ratio
 
@@ -139,9 +140,7 @@ def _strategies(risk: Floats, status: HorizonStatus, p: Floats) -> dict[str, Flo
 def _band(drawn: dict[str, Floats] | None, name: str, level: float, size: int) -> tuple[Floats, Floats]:
     if drawn is None:
         return np.full(size, np.nan), np.full(size, np.nan)
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(drawn[name], (tail, 1 - tail), axis=0)
-    return low, high
+    return band(drawn[name], level)
 
 
 def _thresholds(thresholds: ArrayLike) -> Floats:
