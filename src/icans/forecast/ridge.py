@@ -16,7 +16,7 @@ from icans.core.errors import NotEstimableError
 Floats = NDArray[np.float64]
 
 MAX_STEPS = 50
-TOLERANCE = 1e-8
+TOLERANCE = 1e-12
 #: Linear predictors are held within this while iterating, so that probabilities stay off 0 and 1.
 MAX_LOGIT = 30.0
 

@@ -17,7 +17,8 @@ from sklearn.pipeline import Pipeline
 
 from icans.core.errors import NotEstimableError
 from icans.core.random import stream
-from icans.forecast.models.base import DayBaseline, check_aligned, fitted_for, labels, summary_columns
+from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summary_columns
+from icans.forecast.models.coherent import coherent
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import PrepareSpec, preprocessor
@@ -42,8 +43,8 @@ class Boosting:
         Shallow trees (interactions of two or three), leaves of at least ``min_rows`` stacked rows (some five
         patients), slow learning and a ridge on the leaf values, because cohorts have tens of events.
     tune_horizon
-        Position in the list of horizons at which the number of trees is chosen (the last by default: it has the
-        most events).
+        Position in the list of horizons at which the number of trees is chosen. None: the middle one (the shortest
+        has few events, the longest much that no feature foretells).
     columns, prepare
         Features by name, and their preprocessing.
     inner_folds, rule
@@ -57,7 +58,7 @@ class Boosting:
     ridge: float = 5.0
     feature_share: float = 0.5
     row_share: float = 0.8
-    tune_horizon: int = -1
+    tune_horizon: int | None = None
     inner_folds: int = 3
     rule: Rule = "best"
     columns: Callable[[Sequence[str]], list[str]] = summary_columns
@@ -70,7 +71,8 @@ class Boosting:
         check_aligned(table, outcome)
         columns = self.columns(table.columns.tolist())
         table = table[columns]
-        count = self.trees[self._tune(table, outcome, list(horizons)[self.tune_horizon], seed)]
+        middle = len(horizons) // 2 if self.tune_horizon is None else self.tune_horizon
+        count = self.trees[self._tune(table, outcome, horizons[middle], seed)]
         pipeline = preprocessor(self.prepare).fit(table)
         frame = pipeline.transform(table)
         baseline = DayBaseline.fit(outcome, horizons)
@@ -153,9 +155,14 @@ class FittedBoosting:
         return len(self.names)
 
     def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
-        """Probability of the event within the horizon."""
+        """Probability of the event within the horizon, never falling as it grows."""
+        fitted_for(self.models, horizon)
         X = self.pipeline.transform(table[self.columns])
-        return expit(self.baseline.logit(table, horizon) + _raw(fitted_for(self.models, horizon), X, self.trees))
+
+        def raw(one: Horizon) -> Floats:
+            return expit(self.baseline.logit(table, one) + _raw(self.models[one], X, self.trees))
+
+        return coherent(raw, table, list(self.models), as_horizon(horizon))
 
     def reasons(self, table: pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
         """Shapley values of the trees on the log odds (Lundberg 2020), summed over a feature's columns."""

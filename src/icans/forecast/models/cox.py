@@ -35,6 +35,8 @@ PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 #: An interaction with the landmark's day is held four times as tightly as the effect itself: effects that change
 #: with the day are a refinement that small cohorts seldom support.
 INTERACTION_PENALTY = 4.0
+#: A baseline step of one (the last of a risk set has the event) is held just below it, so that its log exists.
+MAX_STEP = 1.0 - 1e-6
 
 
 @dataclass(frozen=True)
@@ -64,41 +66,9 @@ class LandmarkCox:
         if not (outcome["event"] == EVENT).any():
             raise NotEstimableError("no event in the training data")
         best = self._tune(table, outcome, horizons, seed) if len(self.penalties) > 1 else 0
-        return self._fit_one(table, outcome, horizons, self.penalties[best], self._prepare(table))
-
-    def _prepare(self, table: pd.DataFrame) -> tuple[Pipeline, list[str]]:
-        # Within a stratum the landmark's day is a constant and carries nothing for the partial likelihood.
-        columns = [name for name in self.columns(table.columns.tolist()) if name != "day"]
-        return preprocessor(self.prepare).fit(table[columns]), columns
-
-    def _fit_one(
-        self,
-        table: pd.DataFrame,
-        outcome: pd.DataFrame,
-        horizons: Sequence[Horizon],
-        penalty: float,
-        prepared: tuple[Pipeline, list[str]],
-    ) -> FittedLandmarkCox:
-        pipeline, columns = prepared
-        frame = pipeline.transform(table[columns])
-        day = landmarks(table) / 24.0
-        centre = float(day.mean())
-        spread = float(day.std()) or 1.0
-        X = _design(frame.to_numpy(dtype=float), (day - centre) / spread, self.interactions)
-        farthest = np.max([h.window(landmarks(table)) for h in horizons], axis=0)
-        time = np.minimum(outcome["time_h"].to_numpy(dtype=float), farthest)
-        code = np.where(outcome["time_h"] <= farthest, outcome["event"], 0)
-        events = max(int((code == EVENT).sum()), 1)
-        width = frame.shape[1]
-        alpha = np.repeat([1.0, INTERACTION_PENALTY], [width, X.shape[1] - width]) * penalty * events
-        strata = landmarks(table)
-        own = PenalisedCox(alpha=tuple(alpha), ties="breslow").fit(X, time, code == EVENT, strata=strata)
-        rival = None
-        if (code == COMPETING).any():
-            rival = PenalisedCox().fit(np.empty((len(X), 0)), time, code == COMPETING, strata=strata)
-        return FittedLandmarkCox(
-            pipeline, frame.columns.tolist(), columns, self.interactions, (centre, spread), penalty, own, rival
-        )
+        stack = _Stack.fit(self, table)
+        own, rival = stack.hazards(stack.matrix(table), table, outcome, horizons, self.penalties[best])
+        return FittedLandmarkCox(stack, self.penalties[best], own, rival)
 
     def _tune(self, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int) -> int:
         strata = ever_event(outcome)
@@ -112,29 +82,65 @@ class LandmarkCox:
         known = [labels(outcome, h) for h in horizons]
         for k in range(folds):
             train, test = mine != k, mine == k
-            prepared = self._prepare(table[train])
+            stack = _Stack.fit(self, table[train])
+            inner, outer = stack.matrix(table[train]), stack.matrix(table[test])
             for j, penalty in enumerate(self.penalties):
-                model = self._fit_one(table[train], outcome[train], horizons, penalty, prepared)
-                risks = model.risks(table[test], horizons)
+                own, rival = stack.hazards(inner, table[train], outcome[train], horizons, penalty)
+                risks = _risks(own, rival, outer, landmarks(table[test]), horizons)
                 pairs = zip(risks, known, strict=True)
                 scored = [deviance(y[test], r, w[test]) for r, (y, w) in pairs if w[test].sum() > 0]
                 losses[k, j] = np.mean(scored) if scored else np.nan
         return choose(losses, self.rule)
 
 
-def _design(X: Floats, day: Floats, interactions: bool) -> Floats:
-    return np.column_stack([X, X * day[:, None]]) if interactions else X
+@dataclass(frozen=True)
+class _Stack:
+    """Preprocessing fitted on the training rows, and the design matrix made with it."""
+
+    pipeline: Pipeline
+    names: list[str]
+    columns: list[str]
+    interactions: bool
+    day_centre: float
+    day_spread: float
+
+    @classmethod
+    def fit(cls, model: LandmarkCox, table: pd.DataFrame) -> _Stack:
+        # Within a stratum the landmark's day is a constant and carries nothing for the partial likelihood.
+        columns = [name for name in model.columns(table.columns.tolist()) if name != "day"]
+        pipeline = preprocessor(model.prepare).fit(table[columns])
+        names = pipeline.transform(table[columns].iloc[:1]).columns.tolist()
+        day = landmarks(table) / 24.0
+        return cls(pipeline, names, columns, model.interactions, float(day.mean()), float(day.std()) or 1.0)
+
+    def matrix(self, table: pd.DataFrame) -> Floats:
+        """Prepared columns, then (with interactions) their products with the landmark's day."""
+        X = self.pipeline.transform(table[self.columns]).to_numpy(dtype=float)
+        day = (landmarks(table) / 24.0 - self.day_centre) / self.day_spread
+        return np.column_stack([X, X * day[:, None]]) if self.interactions else X
+
+    def hazards(
+        self, X: Floats, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], penalty: float
+    ) -> tuple[FittedCox, FittedCox | None]:
+        """Models of the event (with covariates) and of the competing event (baselines only)."""
+        strata = landmarks(table)
+        farthest = np.max([h.window(strata) for h in horizons], axis=0)
+        time = np.minimum(outcome["time_h"].to_numpy(dtype=float), farthest)
+        code = np.where(outcome["time_h"].to_numpy() <= farthest, outcome["event"].to_numpy(), 0)
+        width = len(self.names)
+        share = np.repeat([1.0, INTERACTION_PENALTY], [width, X.shape[1] - width])
+        alpha = tuple(share * penalty * max(int((code == EVENT).sum()), 1))
+        own = PenalisedCox(alpha=alpha, ties="efron").fit(X, time, code == EVENT, strata=strata)
+        if not (code == COMPETING).any():
+            return own, None
+        return own, PenalisedCox().fit(np.empty((len(X), 0)), time, code == COMPETING, strata=strata)
 
 
 @dataclass(frozen=True)
 class FittedLandmarkCox:
     """A fitted supermodel: shared coefficients, one baseline per landmark and cause."""
 
-    pipeline: Pipeline
-    names: list[str]
-    columns: list[str]
-    interactions: bool
-    day_scale: tuple[float, float]
+    stack: _Stack
     penalty: float
     own: FittedCox
     rival: FittedCox | None
@@ -145,52 +151,50 @@ class FittedLandmarkCox:
         return len(self.own.coefficients)
 
     def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
-        """Cumulative incidence of the event within the horizon."""
-        return self.risks(table, [as_horizon(horizon)])[0]
-
-    def risks(self, table: pd.DataFrame, horizons: Sequence[Horizon]) -> list[Floats]:
-        """Cumulative incidence within each horizon; a landmark not seen takes the nearest one's baselines."""
-        relative = np.exp(np.clip(self.own.linear_predictor(self._design(table)), -30.0, 30.0))
-        at = landmarks(table)
-        known = np.array([label for label, _, _ in self.own.baseline], dtype=float)
-        nearest = known[np.argmin(np.abs(at[:, None] - known[None, :]), axis=1)] if len(at) else at
-        result = [np.zeros(len(at)) for _ in horizons]
-        for label in np.unique(nearest):
-            mine = nearest == label
-            grid, own, rival = self._steps(float(label))
-            curve = _incidence(relative[mine], own, rival)
-            for k, horizon in enumerate(horizons):
-                index = np.searchsorted(grid, horizon.window(at[mine]), side="right")
-                result[k][mine] = curve[np.arange(mine.sum()), index]
-        return result
+        """Cumulative incidence of the event within the horizon; a landmark not seen takes the nearest one's
+        baselines.
+        """
+        return _risks(self.own, self.rival, self.stack.matrix(table), landmarks(table), [as_horizon(horizon)])[0]
 
     def reasons(self, table: pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
         """Coefficient x distance from the training mean (log hazard), summed over a feature's columns."""
-        parts = (self._design(table) - self.own.centre) * self.own.coefficients
-        width = len(self.names)
-        total = parts[:, :width] + (parts[:, width:] if self.interactions else 0.0)
-        return sum_by_source(pd.DataFrame(total, index=table.index, columns=self.names))
+        parts = (self.stack.matrix(table) - self.own.centre) * self.own.coefficients
+        width = len(self.stack.names)
+        total = parts[:, :width] + (parts[:, width:] if self.stack.interactions else 0.0)
+        return sum_by_source(pd.DataFrame(total, index=table.index, columns=self.stack.names))
 
     def settings(self) -> dict[str, float]:
         """The penalty chosen."""
         return {"penalty": self.penalty}
 
-    def _design(self, table: pd.DataFrame) -> Floats:
-        X = self.pipeline.transform(table[self.columns]).to_numpy(dtype=float)
-        centre, spread = self.day_scale
-        return _design(X, (landmarks(table) / 24.0 - centre) / spread, self.interactions)
 
-    def _steps(self, label: float) -> tuple[Floats, Floats, Floats]:
-        """Times and hazard steps of both causes in one stratum."""
-        at, own = _jumps(self.own, label)
-        if self.rival is None:
-            return at, own, np.zeros(len(at))
-        at_rival, rival = _jumps(self.rival, label)
-        grid = np.union1d(at, at_rival)
-        first, second = np.zeros(len(grid)), np.zeros(len(grid))
-        first[np.searchsorted(grid, at)] = own
-        second[np.searchsorted(grid, at_rival)] = rival
-        return grid, first, second
+def _risks(own: FittedCox, rival: FittedCox | None, X: Floats, at: Floats, horizons: Sequence[Horizon]) -> list[Floats]:
+    """Cumulative incidence within each horizon for rows at landmarks ``at``."""
+    relative = np.exp(np.clip(own.linear_predictor(X), -30.0, 30.0))
+    known = np.array([label for label, _, _ in own.baseline], dtype=float)
+    nearest = known[np.argmin(np.abs(at[:, None] - known[None, :]), axis=1)] if len(at) else at
+    result = [np.zeros(len(at)) for _ in horizons]
+    for label in np.unique(nearest):
+        mine = nearest == label
+        grid, first, second = _steps(own, rival, float(label))
+        curve = _incidence(relative[mine], first, second)
+        for k, horizon in enumerate(horizons):
+            index = np.searchsorted(grid, horizon.window(at[mine]), side="right")
+            result[k][mine] = curve[np.arange(mine.sum()), index]
+    return result
+
+
+def _steps(own: FittedCox, rival: FittedCox | None, label: float) -> tuple[Floats, Floats, Floats]:
+    """Times and hazard steps of both causes in one stratum."""
+    at, first = _jumps(own, label)
+    if rival is None:
+        return at, first, np.zeros(len(at))
+    at_rival, second = _jumps(rival, label)
+    grid = np.union1d(at, at_rival)
+    both = np.zeros((2, len(grid)))
+    both[0, np.searchsorted(grid, at)] = first
+    both[1, np.searchsorted(grid, at_rival)] = second
+    return grid, both[0], both[1]
 
 
 def _jumps(model: FittedCox, label: float) -> tuple[Floats, Floats]:
@@ -201,9 +205,14 @@ def _jumps(model: FittedCox, label: float) -> tuple[Floats, Floats]:
 
 
 def _incidence(relative: Floats, own: Floats, rival: Floats) -> Floats:
-    """Incidence after 0, 1, ... steps, shape (n, steps + 1). Survival over a step is exp(-hazard)."""
-    hazard = relative[:, None] * own
-    total = hazard + rival
+    """Incidence after 0, 1, ... steps, shape (n, steps + 1).
+
+    Times are whole days as a rule, so that steps h of the baseline are large. They are read as grouped hazards:
+    an average patient survives a step with 1 - h (as in Aalen-Johansen), one of relative hazard r with
+    (1 - h)^r (Kalbfleisch and Prentice, Biometrika 1973;60:267), which can never be negative.
+    """
+    hazard = relative[:, None] * -np.log1p(-np.minimum(own, MAX_STEP))
+    total = hazard - np.log1p(-np.minimum(rival, MAX_STEP))
     free = np.exp(-np.cumsum(total, axis=1))
     before = np.column_stack([np.ones(len(relative)), free[:, :-1]]) if len(own) else np.ones((len(relative), 0))
     share = np.divide(hazard, total, out=np.zeros_like(hazard), where=total > 0)

@@ -16,7 +16,8 @@ from sklearn.pipeline import Pipeline
 
 from icans.core.errors import NotEstimableError
 from icans.core.random import stream
-from icans.forecast.models.base import DayBaseline, check_aligned, fitted_for, labels, last_value_columns
+from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, last_value_columns
+from icans.forecast.models.coherent import coherent
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import PrepareSpec, preprocessor, source_column
 from icans.forecast.ridge import RidgeLogistic, deviance, fit_path
@@ -149,9 +150,14 @@ class FittedLogistic:
         return len(self.names)
 
     def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
-        """Probability of the event within the horizon."""
-        model = fitted_for(self.models, horizon)
-        return model.probability(self._matrix(table), self.baseline.logit(table, horizon))
+        """Probability of the event within the horizon, never falling as it grows."""
+        fitted_for(self.models, horizon)
+        X = self._matrix(table)
+
+        def raw(one: Horizon) -> Floats:
+            return self.models[one].probability(X, self.baseline.logit(table, one))
+
+        return coherent(raw, table, list(self.models), as_horizon(horizon))
 
     def reasons(self, table: pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
         """Coefficient x distance from the training mean, log odds, summed over a feature's columns."""

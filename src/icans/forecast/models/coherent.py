@@ -1,0 +1,47 @@
+"""Risks that never fall when the horizon grows.
+
+Models fitted for each horizon on its own may give a patient a smaller risk within seven days than within three.
+The risks of a row are drawn together by isotonic regression over its windows (the closest non-decreasing sequence
+in least squares; Barlow et al. 1972), which moves coherent rows not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from icans.forecast.models.base import landmarks
+from icans.forecast.outcomes import Horizon
+
+Floats = NDArray[np.float64]
+
+
+def coherent(
+    raw: Callable[[Horizon], Floats], table: pd.DataFrame, horizons: Sequence[Horizon], wanted: Horizon
+) -> Floats:
+    """Risk within ``wanted`` for each row, made non-decreasing over ``horizons`` (which contain it)."""
+    if len(table) == 0:
+        return np.empty(0)
+    risk = np.column_stack([raw(h) for h in horizons])
+    window = np.column_stack([h.window(landmarks(table)) for h in horizons])
+    order = np.argsort(window, axis=1, kind="stable")
+    smooth = np.empty_like(risk)
+    np.put_along_axis(smooth, order, isotonic(np.take_along_axis(risk, order, axis=1)), axis=1)
+    return smooth[:, list(horizons).index(wanted)]
+
+
+def isotonic(values: Floats) -> Floats:
+    """Closest non-decreasing sequence of each row, shape (n, k), by the max-min formula (k is small)."""
+    k = values.shape[1]
+    total = np.column_stack([np.zeros(len(values)), np.cumsum(values, axis=1)])
+    result = np.empty_like(values)
+    for i in range(k):
+        best = np.full(len(values), -np.inf)
+        for start in range(i + 1):
+            means = [(total[:, end + 1] - total[:, start]) / (end + 1 - start) for end in range(i, k)]
+            best = np.maximum(best, np.min(means, axis=0))
+        result[:, i] = best
+    return result
