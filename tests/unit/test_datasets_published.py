@@ -221,7 +221,7 @@ def cd22_sheet() -> tuple[list[list[object]], dict[str, pd.DataFrame]]:
     for day in range(32):
         for name in names:
             title[1][column] = day if name == names[0] else None
-            title[2][column] = {"TNF-alpha": "TNF-α", "IL-1B": "IL-1β"}.get(name, name)
+            title[2][column] = {"TNF-alpha": "TNF-α", "IL-1B": "IL-1β", "IL-2": "IL-2 (pg/mL)"}.get(name, name)
             if day in (0, 5):
                 rows[0][column] = day + len(name) / 10
                 cytokines.append((11, day, name, day + len(name) / 10))
@@ -292,7 +292,7 @@ def test_cd22_limits_in_cells_become_censored_values(tmp_path):
 
 @pytest.mark.parametrize(
     ("row", "column", "cell", "what"),
-    [(1, 21, "Day 3", "one day"), (2, 200, "IL-99", "a cytokine"), (3, 160, "high", "a number")],
+    [(0, 21, "Labs", "one of CRP"), (2, 200, "IL-99", "a cytokine"), (3, 160, "high", "a number")],
 )
 def test_cd22_a_sheet_of_another_layout_is_refused(tmp_path, row, column, cell, what):
     sheet, _ = cd22_sheet()

@@ -214,6 +214,16 @@ class TestClinic:
         assert (by_ice <= both["grade"]).all()  # one look a day cannot be worse than the day's worst
         assert (by_ice == both["grade"]).mean() > 0.85
 
+    def test_grading_the_findings_gives_the_delivered_crs_grade(self, small):
+        from icans.harmonize.grading.cohort import grade_cohort
+
+        graded = grade_cohort(small, ["CRS/ASTCT"]).grades
+        crs = graded[(graded["toxicity"] == "CRS") & (graded["scheme"] == "ASTCT")]
+        both = crs.pivot_table(index=["patient_id", "time_h"], columns="source", values="grade")
+        assert both.notna().all().all()
+        assert (both["delivered"] == both["derived"]).all()
+        assert both["derived"].max() >= 3
+
     def test_items_of_ice_stay_in_their_ranges(self, large):
         most = {"ice_orientation": 4, "ice_naming": 3, "ice_command": 1, "ice_writing": 1, "ice_attention": 1}
         for item, top in most.items():

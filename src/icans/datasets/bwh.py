@@ -6,7 +6,8 @@ What the file says and what is taken for granted
   before it. Negative days are kept. A value of day d has ``time_h = 24 d`` and is known at the end of that day.
 * No unit is declared, so none is: two extractions differ, and finding that out is the harmonisation's work.
 * ``meanscore`` is a daily ICANS grade (mean of raters, half steps). The scheme is not named; ASTCT is taken.
-* A number that occurs in two separate stretches of the file is two series; the second is a patient of its own.
+* A number with two series (separate stretches of the file, or days that begin again) is two patients; ``SID-107``
+  is: age, sex and diagnosis agree, the values of the same days contradict each other.
 * CRS: the highest grade stands on its peak day. Where the peak day is missing and the grade is above 1, the day of
   onset is the best that is known, and the row becomes available at the end of the record only. ``CRS 0`` is known
   at the end of the record. Onset before the peak gives a row of its own, "at least grade 1" (called derived where
@@ -75,18 +76,33 @@ def _draft(raw: pd.DataFrame, path: Path) -> Draft:
     return draft
 
 
-def _split_series(raw: pd.DataFrame, draft: Draft) -> pd.DataFrame:
-    """Patients from surrogate numbers: each separate stretch of rows with one number is a series of its own."""
+def _series(raw: pd.DataFrame) -> pd.Series:
+    """Number of the series of each row within its surrogate number, from 1.
+
+    A series ends where another number follows, and where the days begin again: they fall, and days that were there
+    already come once more. Rows that are only out of order stay together.
+    """
     stretch = (raw["SID"] != raw["SID"].shift()).cumsum()
-    order = stretch.groupby(raw["SID"]).transform(lambda s: s.rank(method="dense")).astype(int)
+    falls = (raw["HospitalDay"].diff() < 0) & (stretch == stretch.shift())
+    piece = falls.groupby(stretch).cumsum()
+    places = pd.DataFrame({"stretch": stretch, "day": raw["HospitalDay"], "piece": piece}).drop_duplicates()
+    again = places.loc[places.duplicated(["stretch", "day"]), "stretch"]
+    piece = piece.where(stretch.isin(again), 0)
+    key = stretch * (len(raw) + 1) + piece
+    return key.groupby(raw["SID"]).rank(method="dense").astype(int)
+
+
+def _split_series(raw: pd.DataFrame, draft: Draft) -> pd.DataFrame:
+    """Patients from surrogate numbers: each separate series of rows with one number is a patient of its own."""
+    order = _series(raw)
     sid = "SID-" + raw["SID"].astype(int).astype(str)
     patient_id = sid.where(order == 1, sid + "." + order.astype(str))
     moved = order > 1
     for new, rows in patient_id[moved].value_counts().sort_index().items():
         draft.log(
             "patients", "patient.split",
-            "the number occurs in two separate stretches of the file that contradict each other on the same days; "
-            "age, sex and diagnosis agree, so it may be a second treatment or a number given twice",
+            "the number has more than one series of days in the file; it may be a second treatment of the patient, "
+            "or a number given twice",
             patient_id=new, column="patient_id", old=str(new).rsplit(".", 1)[0], new=new, rows=int(rows),
         )  # fmt: skip
     return raw.assign(patient_id=patient_id)
@@ -148,15 +164,16 @@ def _icans(daily: pd.DataFrame, draft: Draft) -> pd.DataFrame:
 
 def _crs(daily: pd.DataFrame, draft: Draft) -> pd.DataFrame:
     """The highest CRS grade at its best known time, and "at least 1" from the onset on."""
-    columns = ["patient_id", *CRS]
-    one = daily.loc[daily["CRS Peak Severity"].notna(), columns].rename(columns=CRS)
+    one = daily.groupby("patient_id", sort=False)[list(CRS)].first().rename(columns=CRS).reset_index()
+    one = one[one["severity"].notna()]
+    _log_repeated(daily, draft)
     one = one.merge(daily.groupby("patient_id")["HospitalDay"].max().rename("last"), on="patient_id")
     _log_crs(one, draft)
     some = one["severity"] > 0
     known = some & one["peak"].notna()
     at_onset = some & one["peak"].isna() & one["onset"].notna()
     day = one["last"].where(~known, one["peak"]).where(~at_onset, one["onset"])
-    told = day.where(~(at_onset & (one["severity"] > 1)), one["last"])
+    told = day.where(~(at_onset & (one["severity"] > 1)), np.maximum(one["last"], day))
     highest = _grades(one["patient_id"], day * HOURS_PER_DAY, (told + 1) * HOURS_PER_DAY, one["severity"], "CRS")
     early = one[some & one["onset"].notna() & ((one["onset"] < day) | (told > day))]
     start = tools.daily(early["onset"])
@@ -164,6 +181,15 @@ def _crs(daily: pd.DataFrame, draft: Draft) -> pd.DataFrame:
     same_time = (early["onset"] == day[early.index]).to_numpy()
     at_least = at_least.assign(source=np.where(same_time, "derived", "delivered"), lower_bound=True)
     return pd.concat([highest, at_least], ignore_index=True)
+
+
+def _log_repeated(daily: pd.DataFrame, draft: Draft) -> None:
+    different = daily.groupby("patient_id", sort=False)[list(CRS)].nunique()
+    for column in CRS:
+        more = different.index[different[column] > 1]
+        if len(more):
+            why = "more than one value for the patient: the first is kept"
+            draft.log("grades", "duplicate.summary", why, patient_id=more.to_numpy(), item="CRS", column=column)
 
 
 def _log_crs(one: pd.DataFrame, draft: Draft) -> None:

@@ -70,20 +70,29 @@ def read(path: Path) -> dict[str, pd.DataFrame]:
 
 
 def _labs(body: pd.DataFrame, titles: pd.DataFrame, path: Path, problems: list[Problem]) -> pd.DataFrame:
+    """The nominal day is the one nearest to the column's true days: titles name it in more than one way."""
     parts = []
     for column in range(LABS.start, LABS.stop, 2):
-        text = " ".join(str(v) for v in titles[column]).lower()
-        names = [name for key, name in LAB_NAMES.items() if key in text]
-        days = [day for day in NOMINAL_DAYS if re.search(rf"(?<![\d.]){day}(\.0)?(?![\d.])", text)]
-        if len(names) != 1 or len(days) != 1:
-            problems.append(_title_problem(path, column, text, "one of CRP, ferritin, LDH and one day of 0/7/14/21/28"))
+        name = _lab_name(titles[column])
+        if name is None:
+            text = " / ".join(str(v) for v in titles[column])
+            problems.append(_title_problem(path, column, text, "one of CRP, ferritin, LDH"))
             continue
         value = _numbers(body, column, path, problems)
         day = _numbers(body, column + 1, path, problems)["value"]
-        parts.append(
-            value.assign(patient_id=body[0].astype(int), analyte=names[0], nominal_day=days[0], actual_day=day)
-        )
+        middle = float(day.median())
+        nominal = min(NOMINAL_DAYS, key=lambda d, m=middle: abs(d - m)) if np.isfinite(middle) else np.nan
+        parts.append(value.assign(patient_id=body[0].astype(int), analyte=name, nominal_day=nominal, actual_day=day))
     return _stack(parts)
+
+
+def _lab_name(titles: pd.Series) -> str | None:
+    """The laboratory value that a column's titles name: the lowest title row that names exactly one decides."""
+    for title in reversed(titles.tolist()):
+        names = [name for key, name in LAB_NAMES.items() if key in str(title).lower()]
+        if len(names) == 1:
+            return names[0]
+    return None
 
 
 def _car(body: pd.DataFrame, path: Path, problems: list[Problem]) -> pd.DataFrame:
@@ -142,4 +151,6 @@ def _title_problem(path: Path, column: int, found: str, expected: str) -> Proble
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower().replace("γ", "gamma").replace("β", "beta").replace("α", "alpha"))
+    """Letters and digits of a title in lower case, Greek letters spelt out, the unit left away."""
+    text = re.sub(r"\(.*?\)|pg\s*/\s*ml", "", text.lower())
+    return re.sub(r"[^a-z0-9]", "", text.replace("γ", "gamma").replace("β", "beta").replace("α", "alpha"))

@@ -67,12 +67,13 @@ def demo_cohort(
     where = demo_care.stay(course, days, draws, values)
     ids = people["patient_id"].to_numpy()
     given, toci_h = demo_care.treatments(people, course, where, days, draws, values)
+    bedside = demo_care.assessments(ids, people["site"].to_numpy(), course, where, days, draws, values)
     hidden = [c for c in people.columns if c.startswith("z_")] + ["delivery", "weight_kg"]
     tables = {
         "patients": people.drop(columns=hidden),
         "measurements": demo_results.measurements(people, course, where, toci_h, days, draws, values),
         "treatments": given,
-        "assessments": demo_care.assessments(ids, people["site"].to_numpy(), course, where, days, draws, values),
+        "assessments": pd.concat([bedside, demo_care.crs_findings(ids, course, where, days)], ignore_index=True),
         "grades": demo_care.grades(ids, course, where, days),
         "events": demo_care.events(ids, where, days),
     }

@@ -116,6 +116,33 @@ def assessments(
     return pd.concat([part.assign(value=part["value"].astype(str)) for part in parts], ignore_index=True)
 
 
+def crs_findings(ids: np.ndarray, course: Course, where: Stay, days: np.ndarray) -> pd.DataFrame:
+    """Fever, hypotension, vasopressors and oxygen of each day of CRS in hospital, such that they give the day's grade.
+
+    Grade 2 is hypotension without a vasopressor, or oxygen by nasal cannula; grades 3 and 4 need one or two
+    vasopressors (Lee et al. 2019). Fever is recorded on every day. They sum up the day: known when it is over.
+    """
+    time = np.broadcast_to(days[None, :] * HOURS_PER_DAY, (len(ids), len(days)))
+    grade = course.crs.daily_grade(days)
+    seen = where.inside & (days[None, :] >= 0)
+    by_oxygen = (np.arange(len(ids)) % 2 == 0)[:, None]
+    masks = {
+        ("fever", "yes"): seen & (grade >= 1),
+        ("fever", "no"): seen & (grade < 1),
+        ("hypotension", "yes"): seen & ((grade >= 3) | ((grade == 2) & ~by_oxygen)),
+        ("oxygen_device", "nasal_cannula"): seen & (grade >= 2) & by_oxygen,
+        ("oxygen_flow_l_min", "4"): seen & (grade >= 2) & by_oxygen,
+        ("vasopressors", "0"): seen & (grade >= 1) & (grade < 3),
+        ("vasopressors", "1"): seen & (grade == 3),
+        ("vasopressors", "2"): seen & (grade == 4),
+    }
+    parts = [
+        rows(ids, mask, time_h=time, available_h=time + HOURS_PER_DAY).assign(item=item, value=value)
+        for (item, value), mask in masks.items()
+    ]
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
 def treatments(
     patients: pd.DataFrame, course: Course, where: Stay, days: np.ndarray, draws: Draws, numbers: dict[str, Any]
 ) -> tuple[pd.DataFrame, np.ndarray]:
