@@ -131,7 +131,7 @@ def write_folder(
     Raises
     ------
     FileExistsError
-        The folder exists and ``overwrite`` is false.
+        The folder exists and ``overwrite`` is false, or it holds anything that this function does not write.
     DataError
         The cohort breaks its own rules and could not be read back; nothing is written.
     ValueError
@@ -140,8 +140,7 @@ def write_folder(
     if format not in ("csv", "csv.gz", "parquet"):
         raise ValueError(f"format must be 'csv', 'csv.gz' or 'parquet'; got {format!r}")
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another folder or allow overwriting")
+    _may_be_replaced(path, overwrite)
     errors = check_cohort(cohort, extra_analytes=extra_analytes).errors
     if errors:
         raise DataError(errors)
@@ -153,6 +152,20 @@ def write_folder(
         text = description_text(cohort.name, cohort.provenance, extra_analytes)
         (folder / FILE).write_text(text, encoding="utf-8")
     return path
+
+
+def _may_be_replaced(path: Path, overwrite: bool) -> None:
+    """Only a folder of tables is ever replaced: recordings and other files beside them are not ours to remove."""
+    if not path.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{path} exists; choose another folder or allow overwriting")
+    if not path.is_dir():
+        raise FileExistsError(f"{path} is a file; choose a folder")
+    own = {FILE, *(name + suffix for name in NAMES for suffix in SUFFIXES)}
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in own)
+    if others:
+        raise FileExistsError(f"{path} also holds {', '.join(others[:3])}, which overwriting would remove")
 
 
 def _write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -28,7 +28,8 @@ class Records:
     """The records: one row each, in the order of the file.
 
     ``frame`` has every reserved column (numbers NaN, texts NaN where the file has none), ``patient``, and the
-    covariates under their own names as text. ``lines`` are lines of the file.
+    covariates under their own names as text. ``lines`` are lines of the file, ``present`` the columns that it has
+    (CMT also where classic EVID says it).
     """
 
     file: str
@@ -62,7 +63,8 @@ def read_records(
         if name in texts:
             data[name] = cells.unescape(pd.Series(texts[name], dtype=schema.TEXT).str.strip())
     frame = pd.DataFrame(data, index=range(len(raw)))
-    records = Records(raw.file, frame, raw.lines, frozenset(names))
+    told = {"CMT"} if options.classic_evid else set()
+    records = Records(raw.file, frame, raw.lines, frozenset(names) | told)
     frame["patient"] = frame["SUBJID"] if "SUBJID" in records.present else frame["ID"]
     _fill_evid(records, options, findings)
     _check_records(records, options, findings)

@@ -37,6 +37,8 @@ def write(cohort: Cohort, path: Path, options: NonmemOptions, *, overwrite: bool
         mine = cohort.measurements[is_covariate & (cohort.measurements["analyte"] == analyte)]
         rows.append(_frame(mine, options, EVID=2, **{column: mine["value"]}))
     records = pd.concat([r for r in rows if len(r)], ignore_index=True) if any(map(len, rows)) else observed
+    for column in timed:
+        records[column] = _column(records, column)
     records = _carry_covariates(records, list(timed))
     records = _with_patients(records, cohort.patients, options)
     with atomic_path(path) as temporary:

@@ -123,8 +123,9 @@ def analyte(name: str) -> Analyte:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'crp'?"`` for a name close to a known one, else nothing."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.6)
+    """``"; did you mean 'crp'?"`` for a name close to a known one (upper and lower case alike), else nothing."""
+    folded = {word.lower(): word for word in known}
+    close = [folded[word] for word in difflib.get_close_matches(name.lower(), list(folded), n=3, cutoff=0.6)]
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
