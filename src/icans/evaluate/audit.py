@@ -258,7 +258,7 @@ def _fill_row(fills: pd.DataFrame, n: int, events: int) -> dict[str, object]:
 
 
 def _groupings(cohort: Cohort, regimes: pd.DataFrame, ever: pd.Series) -> pd.DataFrame:
-    """Patients and events in each level of every grouping that has at least two levels."""
+    """Patients and events in each level of every grouping with at least two levels beside "missing"."""
     found: dict[str, pd.Series] = {name: features.field_levels(cohort, name) for name in PATIENT_FIELDS}
     for name in ("batch", "assay"):
         rows = features.row_levels(cohort, name).dropna()
@@ -269,9 +269,9 @@ def _groupings(cohort: Cohort, regimes: pd.DataFrame, ever: pd.Series) -> pd.Dat
     frames = []
     for name, labels in found.items():
         level = labels.reindex(ever.index).astype("object")
-        level = level.where(level.notna(), "(missing)").astype(str)
         if level.nunique() < 2:
             continue
+        level = level.where(level.notna(), "(missing)").astype(str)
         counts = ever.groupby(level.to_numpy()).agg(["size", "sum"])
         frame = pd.DataFrame(
             {"grouping": name, "level": counts.index, "n": counts["size"], "events": counts["sum"].astype(int)}

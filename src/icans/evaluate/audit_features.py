@@ -124,7 +124,9 @@ def record_length(cohort: Cohort) -> pd.DataFrame:
 
 
 def regime_features(regimes: pd.DataFrame, patients: list[str]) -> pd.DataFrame:
-    """Detected unit regimes (patient_id, analyte, regime): one column for each analyte and regime."""
+    """Detected unit regimes (patient_id, analyte, regime): a column for each regime of analytes that have several."""
+    if len(regimes):
+        regimes = regimes[regimes.groupby("analyte")["regime"].transform("nunique") > 1]
     if regimes.empty:
         return pd.DataFrame(index=pd.Index(patients, name="patient_id"))
     label = regimes["analyte"].astype(str) + ": " + regimes["regime"].astype(str)

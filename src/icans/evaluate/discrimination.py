@@ -104,6 +104,50 @@ def stratified_auc(risk: Floats, case: Floats, control: Floats, stratum: NDArray
     return safe_ratio(concordant, pairs)
 
 
+class Concordance:
+    """Pairs of patients that tell concordance: everything that does not depend on the forecasts, computed once.
+
+    A pair counts when the earlier of the two had the event by the horizon; a censoring at the same time counts as
+    later. A patient with an earlier competing event is taken as never having the event.
+    """
+
+    def __init__(self, time: ArrayLike, event: ArrayLike, horizon: float, weights: ArrayLike | None = None) -> None:
+        t, e = check_outcome(time, event)
+        self._w = as_weights(weights, len(t))
+        self._cases = np.flatnonzero((e == EVENT) & (t <= horizon))
+        mine = t[self._cases, None]
+        self._later = ((t > mine) | ((t == mine) & (e == CENSORED))).astype(float)
+        self._never = ((e == COMPETING) & (t <= mine)).astype(float)
+        g = censoring_curve(t, e, self._w).before(t)
+        inverse = np.divide(1.0, g, out=np.zeros_like(g), where=g > 0)
+        self._single = self._w * inverse
+        self._squared = self._single * inverse
+        self._harrell_pairs = self._sum(self._w, self._later + self._never, self._w)
+        self._uno_pairs = self._uno_sum(self._later, self._never)
+
+    def harrell(self, risk: Floats) -> Floats:
+        """Harrell's C, not corrected for censoring. Shape () or (B,)."""
+        return safe_ratio(
+            self._sum(self._w, (self._later + self._never) * self._higher(risk), self._w), self._harrell_pairs
+        )
+
+    def uno(self, risk: Floats) -> Floats:
+        """C weighted for censoring: pairs weigh 1/G(T_i-)^2, or 1/(G(T_i-) G(T_j-)) where j had a competing event."""
+        higher = self._higher(risk)
+        return safe_ratio(self._uno_sum(self._later * higher, self._never * higher), self._uno_pairs)
+
+    def _higher(self, risk: Floats) -> Floats:
+        mine = risk[self._cases, None]
+        return (mine > risk) + 0.5 * (mine == risk)
+
+    def _uno_sum(self, later: Floats, never: Floats) -> Floats:
+        total = self._sum(self._squared, later, self._w)
+        return total + self._sum(self._single, never, self._single) if never.any() else total
+
+    def _sum(self, left: Floats, matrix: Floats, right: Floats) -> Floats:
+        return np.asarray(((left[..., self._cases] @ matrix) * right).sum(axis=-1))
+
+
 def harrell_c(
     time: ArrayLike,
     event: ArrayLike,
@@ -111,35 +155,17 @@ def harrell_c(
     horizon: float = np.inf,
     weights: ArrayLike | None = None,
 ) -> Floats:
-    """Harrell's concordance, events up to the horizon only. Shape () or (B,).
-
-    A pair counts when the earlier of the two had the event by the horizon. A patient with a competing event is
-    taken as never having the event. Not corrected for censoring; see :func:`uno_c`.
-    """
-    t, e = check_outcome(time, event)
-    r, w = check_risk(risk, len(t), probability=False), as_weights(weights, len(t))
-    later = _comparable(t, e, horizon)
-    return safe_ratio(_bilinear(w, later * _order(r), w), _bilinear(w, later, w))
+    """Harrell's concordance, events up to the horizon only (see :class:`Concordance`). Shape () or (B,)."""
+    pairs = Concordance(time, event, horizon, weights)
+    return pairs.harrell(check_risk(risk, len(np.asarray(time)), probability=False))
 
 
 def uno_c(
     time: ArrayLike, event: ArrayLike, risk: ArrayLike, horizon: float, weights: ArrayLike | None = None
 ) -> Floats:
-    """Concordance weighted for censoring, events up to the horizon only. Shape () or (B,).
-
-    Pairs weigh 1/G(T_i-)^2, or 1/(G(T_i-) G(T_j-)) where j had a competing event before T_i.
-    """
-    t, e = check_outcome(time, event)
-    r, w = check_risk(risk, len(t), probability=False), as_weights(weights, len(t))
-    g = censoring_curve(t, e, w).before(t)
-    inverse = np.divide(1.0, g, out=np.zeros_like(g), where=g > 0)
-    case = (e == EVENT) & (t <= horizon)
-    plain = case[:, None] & _outlives(t, e)
-    competing = case[:, None] & (e == COMPETING) & (t < t[:, None])
-    higher = _order(r)
-    own = w * inverse
-    num = _bilinear(own * inverse, plain * higher, w) + _bilinear(own, competing * higher, own)
-    return safe_ratio(num, _bilinear(own * inverse, plain, w) + _bilinear(own, competing, own))
+    """Concordance weighted for censoring, events up to the horizon only (see :class:`Concordance`)."""
+    pairs = Concordance(time, event, horizon, weights)
+    return pairs.uno(check_risk(risk, len(np.asarray(time)), probability=False))
 
 
 def somers_dxy(outcome: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> Floats:
@@ -187,20 +213,6 @@ def safe_ratio(part: Floats, whole: Floats) -> Floats:
     part, whole = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
     result = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
     return np.divide(part, whole, out=result, where=np.nan_to_num(whole) > 0)
-
-
-def _outlives(t: Floats, e: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Row i, column j: j was under observation after i's time (a censoring at the same time counts as later)."""
-    return (t > t[:, None]) | ((t == t[:, None]) & (e == CENSORED))
-
-
-def _comparable(t: Floats, e: NDArray[np.int64], horizon: float) -> Floats:
-    case = (e == EVENT) & (t <= horizon)
-    return (case[:, None] & (_outlives(t, e) | ((e == COMPETING) & (t <= t[:, None])))).astype(float)
-
-
-def _order(r: Floats) -> Floats:
-    return (r[:, None] > r) + 0.5 * (r[:, None] == r)
 
 
 def _bilinear(left: Floats, matrix: NDArray[np.generic], right: Floats) -> Floats:

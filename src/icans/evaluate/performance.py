@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from icans.core.execute import Executor, Serial
 from icans.evaluate.bootstrap import CHUNK_CELLS, patient_counts, percentile_interval
 from icans.evaluate.brier import brier_of_status
 from icans.evaluate.calibration import Smoother, calibration_of_status
-from icans.evaluate.censoring import Floats, horizon_status
-from icans.evaluate.discrimination import auc_pairs, harrell_c, precision_area, safe_ratio, stratified_auc, uno_c
+from icans.evaluate.censoring import Floats, HorizonStatus, horizon_status
+from icans.evaluate.discrimination import Concordance, auc_pairs, precision_area, safe_ratio, stratified_auc
 from icans.evaluate.net_benefit import net_benefit_of_status
 from icans.evaluate.tables import Group, Repeat, check_predictions, groups
 
@@ -53,11 +55,11 @@ class Settings:
     Parameters
     ----------
     n_boot, seed, level
-        Resamples of patients, seed, level of the intervals.
+        Resamples of patients (0: no intervals), seed, level of the intervals.
     thresholds
         Threshold probabilities whose net benefit is listed.
     smoother
-        Smoother of the flexible calibration curve.
+        Smoother of the flexible calibration curve, ``"lowess"`` or ``"spline"``.
     """
 
     n_boot: int = 500
@@ -67,7 +69,49 @@ class Settings:
     smoother: Smoother = "lowess"
 
 
-def performance(
+#: Metrics of a group: values, and values of every resample.
+Values = tuple[dict[str, float], dict[str, Floats]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A prediction table with every metric of every group in every resample; tables are made from it."""
+
+    settings: Settings
+    groups: tuple[Group, ...]
+    values: tuple[Values, ...]
+
+    def performance(self) -> pd.DataFrame:
+        """The table of :func:`performance`."""
+        rows = [
+            row
+            for group, (point, drawn) in zip(self.groups, self.values, strict=True)
+            for row in _rows(group, point, drawn, self.settings.level)
+        ]
+        return pd.DataFrame(rows)
+
+    def compare(self, reference_model: str) -> pd.DataFrame:
+        """The table of :func:`compare`."""
+        models = sorted({g.model for g in self.groups})
+        if reference_model not in models:
+            raise KeyError(f"no model {reference_model!r} in the prediction table; it has {models}")
+        place = {
+            (g.task, g.landmark_h, g.horizon_h): k for k, g in enumerate(self.groups) if g.model == reference_model
+        }
+        rows: list[dict[str, object]] = []
+        for k, group in enumerate(self.groups):
+            other = place.get((group.task, group.landmark_h, group.horizon_h))
+            if other is None or other == k:
+                continue
+            own, rival = self.values[k], self.values[other]
+            if not group.same_patients(self.groups[other]):
+                pair = (group.shared_with(self.groups[other]), self.groups[other].shared_with(group))
+                group, (own, rival) = pair[0], _measure(pair, self.settings)
+            rows += _difference_rows(group, reference_model, own, rival, self.settings.level)
+        return pd.DataFrame(rows)
+
+
+def measure(
     predictions: pd.DataFrame,
     *,
     n_boot: int = 500,
@@ -76,21 +120,43 @@ def performance(
     thresholds: Sequence[float] = LISTED_THRESHOLDS,
     smoother: Smoother = "lowess",
     executor: Executor | None = None,
-) -> pd.DataFrame:
-    """Every metric of every task, model, landmark and horizon, with patient-bootstrap intervals.
+) -> Measured:
+    """Measure once, for the table of performance and any number of comparisons.
 
     Parameters
     ----------
     predictions
         Prediction table (see :mod:`icans.evaluate.tables`).
-    n_boot, seed, level
-        Resamples of patients (0: no intervals), seed, level.
-    thresholds
-        Threshold probabilities whose net benefit is listed.
-    smoother
-        ``"lowess"`` or ``"spline"``.
+    n_boot, seed, level, thresholds, smoother
+        See :class:`Settings`.
     executor
-        Where groups are worked; results do not depend on it.
+        Where tasks, landmarks and horizons are worked; results do not depend on it.
+
+    Raises
+    ------
+    DataError
+        The table has problems.
+    """
+    settings = Settings(n_boot, seed, level, tuple(thresholds), smoother)
+    cells: dict[tuple[str, float, float], list[Group]] = {}
+    order = list(groups(check_predictions(predictions)))
+    for group in order:
+        cells.setdefault((group.task, group.landmark_h, group.horizon_h), []).append(group)
+    work = [tuple(cell) for cell in cells.values()]
+    done = (executor or Serial()).map(partial(_measure, settings=settings), work, "performance")
+    found = {id(g): v for cell, values in zip(work, done, strict=True) for g, v in zip(cell, values, strict=True)}
+    return Measured(settings, tuple(order), tuple(found[id(g)] for g in order))
+
+
+def performance(predictions: pd.DataFrame | Measured, **options: Any) -> pd.DataFrame:
+    """Every metric of every task, model, landmark and horizon, with patient-bootstrap intervals.
+
+    Parameters
+    ----------
+    predictions
+        Prediction table, or what :func:`measure` made of it.
+    options
+        Those of :func:`measure`.
 
     Returns
     -------
@@ -103,25 +169,20 @@ def performance(
     DataError
         The table has problems.
     """
-    settings = Settings(n_boot, seed, level, tuple(thresholds), smoother)
-    work = list(groups(check_predictions(predictions)))
-    done = (executor or Serial()).map(partial(_measure, settings=settings), work, "performance")
-    rows = [row for group, (point, drawn) in zip(work, done, strict=True) for row in _rows(group, point, drawn, level)]
-    return pd.DataFrame(rows)
+    return _measured(predictions, options).performance()
 
 
-def compare(
-    predictions: pd.DataFrame,
-    reference_model: str,
-    *,
-    n_boot: int = 500,
-    seed: int = 0,
-    level: float = 0.95,
-    thresholds: Sequence[float] = LISTED_THRESHOLDS,
-    smoother: Smoother = "lowess",
-    executor: Executor | None = None,
-) -> pd.DataFrame:
+def compare(predictions: pd.DataFrame | Measured, reference_model: str, **options: Any) -> pd.DataFrame:
     """Each model minus the reference model, on the patients that both forecast and in the same resamples.
+
+    Parameters
+    ----------
+    predictions
+        Prediction table, or what :func:`measure` made of it.
+    reference_model
+        Name of the model that is subtracted.
+    options
+        Those of :func:`measure`.
 
     Returns
     -------
@@ -137,61 +198,80 @@ def compare(
     KeyError
         The reference model is not in the table.
     """
-    settings = Settings(n_boot, seed, level, tuple(thresholds), smoother)
-    work = list(groups(check_predictions(predictions)))
-    models = sorted({g.model for g in work})
-    if reference_model not in models:
-        raise KeyError(f"no model {reference_model!r} in the prediction table; it has {models}")
-    place = {(g.task, g.landmark_h, g.horizon_h): g for g in work if g.model == reference_model}
-    pairs = []
-    for group in work:
-        rival = place.get((group.task, group.landmark_h, group.horizon_h))
-        if rival is not None and group.model != reference_model:
-            pairs.append((group.shared_with(rival), rival.shared_with(group)))
-    parts = [side for pair in pairs for side in pair]
-    done = (executor or Serial()).map(partial(_measure, settings=settings), parts, "comparison")
-    rows: list[dict[str, object]] = []
-    for k, (group, _) in enumerate(pairs):
-        rows += _difference_rows(group, reference_model, done[2 * k], done[2 * k + 1], level)
-    return pd.DataFrame(rows)
+    return _measured(predictions, options).compare(reference_model)
 
 
-Measured = tuple[dict[str, float], dict[str, Floats]]
+def _measured(predictions: pd.DataFrame | Measured, options: dict[str, Any]) -> Measured:
+    if isinstance(predictions, Measured):
+        if options:
+            raise TypeError(f"these were settled when the table was measured: {sorted(options)}")
+        return predictions
+    return measure(predictions, **options)
 
 
-def _measure(group: Group, settings: Settings) -> Measured:
-    """Metrics of a group: values, and values of every resample."""
-    patients = group.patients
-    ones = np.ones(len(patients))
-    point = {name: float(value) for name, value in _averaged(group, patients, ones, settings).items()}
-    if settings.n_boot == 0:
-        return point, {name: np.empty(0) for name in point}
-    counts = patient_counts(patients, settings.n_boot, settings.seed, group.task, group.landmark_h)
+def _measure(cell: tuple[Group, ...], settings: Settings) -> list[Values]:
+    """Metrics of the groups of one task, landmark and horizon (they share outcomes and resamples)."""
+    patients = np.unique(np.concatenate([group.patients for group in cell]))
+    task, landmark = cell[0].task, cell[0].landmark_h
+    point = [_averaged(group, patients, np.ones(len(patients)), settings, {}) for group in cell]
+    counts = patient_counts(patients, settings.n_boot, settings.seed, task, landmark)
     size = max(1, CHUNK_CELLS // len(patients))
-    parts = [_averaged(group, patients, counts[i : i + size], settings) for i in range(0, len(counts), size)]
-    return point, {name: np.concatenate([part[name] for part in parts]) for name in point}
+    parts: list[list[dict[str, Floats]]] = [[] for _ in cell]
+    for start in range(0, len(counts), size):
+        shared: dict[bytes, Shared] = {}
+        for k, group in enumerate(cell):
+            parts[k].append(_averaged(group, patients, counts[start : start + size], settings, shared))
+    return [
+        (
+            {name: float(value) for name, value in point[k].items()},
+            {name: np.concatenate([p[name] for p in parts[k]]) if parts[k] else np.empty(0) for name in point[k]},
+        )
+        for k in range(len(cell))
+    ]
 
 
-def _averaged(group: Group, patients: np.ndarray, weights: Floats, settings: Settings) -> dict[str, Floats]:
+@dataclass(frozen=True)
+class Shared:
+    """What the metrics of several models share: weights, status at the horizon, pairs of patients."""
+
+    weights: Floats
+    status: HorizonStatus
+    pairs: Concordance
+
+    @classmethod
+    def of(cls, repeat: Repeat, horizon: float, weights: Floats) -> Shared:
+        """Work it out for the patients of one repeat; weights of shape (n,) or (B, n)."""
+        return cls(
+            weights,
+            horizon_status(repeat.time, repeat.event, horizon, weights),
+            Concordance(repeat.time, repeat.event, horizon, weights),
+        )
+
+
+def _averaged(
+    group: Group, patients: NDArray[np.str_], weights: Floats, settings: Settings, shared: dict[bytes, Shared]
+) -> dict[str, Floats]:
     """Metrics averaged over the repeats; ``weights`` has one column for each of ``patients``."""
     found = []
     for repeat in group.repeats:
-        own = weights[..., np.searchsorted(patients, repeat.patient_id)]
-        found.append(metrics_of(repeat, group.horizon_h, own, settings))
+        column = np.searchsorted(patients, repeat.patient_id)
+        key = column.tobytes()
+        if key not in shared:
+            shared[key] = Shared.of(repeat, group.horizon_h, weights[..., column])
+        found.append(metrics_of(repeat, shared[key], settings))
     return {name: np.mean([f[name] for f in found], axis=0) for name in found[0]}
 
 
-def metrics_of(repeat: Repeat, horizon: float, weights: Floats, settings: Settings) -> dict[str, Floats]:
+def metrics_of(repeat: Repeat, shared: Shared, settings: Settings) -> dict[str, Floats]:
     """Every metric of the forecasts of one repeat; shapes () or (B,) after the weights."""
-    status = horizon_status(repeat.time, repeat.event, horizon, weights)
+    status = shared.status
     score, scaled = brier_of_status(repeat.risk, status)
-    numbers = calibration_of_status(repeat.risk, status, weights, smoother=settings.smoother)
-    known = np.isfinite(status.incidence)
+    numbers = calibration_of_status(repeat.risk, status, shared.weights, smoother=settings.smoother)
     found = {
         "auc": safe_ratio(*auc_pairs(repeat.risk, status.case, status.control)),
         "auc_within_fold": stratified_auc(repeat.risk, status.case, status.control, repeat.fold),
-        "c_harrell": harrell_c(repeat.time, repeat.event, repeat.risk, horizon, weights),
-        "c_uno": uno_c(repeat.time, repeat.event, repeat.risk, horizon, weights),
+        "c_harrell": shared.pairs.harrell(repeat.risk),
+        "c_uno": shared.pairs.uno(repeat.risk),
         "auprc": precision_area(repeat.risk, status.case, status.control),
         "brier": score,
         "brier_scaled": scaled,
@@ -206,6 +286,7 @@ def metrics_of(repeat: Repeat, horizon: float, weights: Floats, settings: Settin
     }
     benefit = net_benefit_of_status(repeat.risk, status, settings.thresholds)
     found.update({f"net_benefit_{t:.2f}": benefit[..., k] for k, t in enumerate(settings.thresholds)})
+    known = np.isfinite(status.incidence)
     return {name: np.where(known, value, np.nan) for name, value in found.items()}
 
 
@@ -240,9 +321,7 @@ def _note(counts: dict[str, int]) -> str:
     return ""
 
 
-def _difference_rows(
-    group: Group, reference: str, own: Measured, rival: Measured, level: float
-) -> list[dict[str, object]]:
+def _difference_rows(group: Group, reference: str, own: Values, rival: Values, level: float) -> list[dict[str, object]]:
     rows = []
     for name, value in own[0].items():
         interval = percentile_interval(value - rival[0][name], own[1][name] - rival[1][name], level)

@@ -18,7 +18,7 @@ SPAN = 0.75
 MAX_EVALUATIONS = 200
 #: Iterations, tolerance and largest coefficient of the logistic fits. A coefficient beyond it marks separated data.
 MAX_STEPS = 50
-STEP_TOLERANCE = 1e-8
+STEP_TOLERANCE = 1e-6
 MAX_COEFFICIENT = 1e3
 #: Knot quantiles of restricted cubic splines (Harrell 2015, table 2.3).
 KNOT_QUANTILES = {3: (0.10, 0.50, 0.90), 4: (0.05, 0.35, 0.65, 0.95), 5: (0.05, 0.275, 0.50, 0.725, 0.95)}
@@ -113,9 +113,15 @@ def logistic(design: Floats, case: Floats, control: Floats, offset: Floats | Non
         Coefficients, shape (..., p); NaN where the fit does not settle (separated or empty data).
     """
     batch = case.shape[:-1]
+    if batch and batch[0] > 1:
+        # The fit to all resamples together is a start from which each settles in two or three steps.
+        common = logistic(design, np.nan_to_num(case).mean(axis=0), np.nan_to_num(control).mean(axis=0), offset)
+        start = np.nan_to_num(common)
+    else:
+        start = np.zeros(design.shape[1])
     case, control = case.reshape(-1, case.shape[-1]), control.reshape(-1, control.shape[-1])
     total = case + control
-    beta = np.zeros((len(case), design.shape[1]))
+    beta = np.tile(start, (len(case), 1))
     base = np.zeros(design.shape[0]) if offset is None else offset
     usable = (np.nan_to_num(case).sum(axis=1) > 0) & (np.nan_to_num(control).sum(axis=1) > 0)
     usable &= np.isfinite(total).all(axis=1)

@@ -83,6 +83,13 @@ class Group:
             risk.to_numpy(),
         )
 
+    def same_patients(self, other: Group) -> bool:
+        """True when both groups forecast the same patients in each repeat."""
+        pairs = zip(self.repeats, other.repeats, strict=False)
+        return len(self.repeats) == len(other.repeats) and all(
+            np.array_equal(a.patient_id, b.patient_id) for a, b in pairs
+        )
+
     def shared_with(self, other: Group) -> Group:
         """The forecasts for patients that the other group forecasts in the same repeat, too (repeats by position)."""
         kept = []
