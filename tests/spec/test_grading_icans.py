@@ -53,6 +53,9 @@ VECTORS = [
     ({"ice_total": 9, "consciousness": "voice"},   2, "worst domain wins"),
     ({"ice_total": 1, "death_attributed": "ICANS"},   5, "death from ICANS"),
     ({"ice_total": 1, "death_attributed": "CRS"},   3, "death from something else"),
+    ({"ice_total": 10, **AWAKE, "icp_sign": "none"},   0, "no sign of pressure, imaging not done"),
+    ({"ice_total": 10, "rass": 0},   0, "alert and calm"),
+    ({"ice_total": 10, "rass": -1},   2, "arousal by RASS: to voice"),
     ({"rass": -3},   2, "arousal by RASS: to voice"),
     ({"rass": -4},   3, "arousal by RASS: to touch"),
     ({"rass": -5},   4, "arousal by RASS: none"),
@@ -129,6 +132,12 @@ def test_not_attributable_removes_the_domain_and_is_not_zero():
     assert grade_icans(findings(seizure="prolonged", not_attributable=["seizure"])).grade is None
     judged = grade_icans(findings(ice_total=9, **AWAKE, **QUIET, not_attributable=["seizure"]))
     assert not judged.lower_bound  # judged, not missing
+
+
+def test_a_test_with_another_cause_is_judged_not_missing():
+    for patient, item in (({"ice_total": 2, "age_y": 60}, "ice_total"), ({"capd_total": 20, "age_y": 6}, "capd_total")):
+        result = grade_icans(findings(**patient, **AWAKE, **QUIET, not_attributable=[item]))
+        assert (result.grade, result.lower_bound, result.domains["cognition"]) == (0, False, None)
 
 
 def test_deciding_domains_are_named():

@@ -147,6 +147,7 @@ ANC = [
     ([2.0] * 5 + [0.1] * 7 + [2.0] * 19,                    3, "100 or less for 7 days"),
     ([2.0] * 5 + [0.1] * 14 + [2.0] * 12,                   4, "100 or less for 14 days"),
     ([2.0] * 3 + [0.4] * 28,                                4, "never above 500 again"),
+    ([2.0] * 4 + [0.4] * 27,                                3, "above 500 on day 3: low for 27 days, not throughout"),
     ([2.0] * 5 + [0.4] * 3 + [2.0] * 2 + [0.4] * 3 + [2.0] * 18, 2, "a 2-day recovery counts as low: 8 days"),
     ([2.0] * 5 + [0.4] * 3 + [2.0] * 3 + [0.4] * 3 + [2.0] * 17, 1, "a 3-day recovery does not: 6 days"),
 ]  # fmt: skip

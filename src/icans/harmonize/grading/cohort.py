@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 
 import pandas as pd
 
@@ -20,6 +19,7 @@ from icans.harmonize.grading.iec_hs import grade_iec_hs
 from icans.harmonize.grading.laboratory import daily_labs, daily_series, highest_temperature, without_unit
 from icans.harmonize.grading.masking import with_masking
 from icans.harmonize.grading.options import DEFAULT, GradingOptions
+from icans.harmonize.grading.remember import remembering
 from icans.harmonize.grading.rules import rules
 
 ADJUSTED = "ASTCT_adjusted"
@@ -28,7 +28,9 @@ FLAGS = {
     "unverified": "the rules of this scheme were written from memory",
 }
 
-Row = dict[str, object]
+#: One row of ``grades``, in the order of :data:`COLUMNS`.
+Row = tuple[str, float, float, str, str, float | None, str, bool]
+COLUMNS = [column.name for column in schema.GRADES.columns]
 
 
 def grade_cohort(cohort: Cohort, schemes: Iterable[str] | None = None, *, options: GradingOptions = DEFAULT) -> Cohort:
@@ -72,7 +74,7 @@ def grade_cohort(cohort: Cohort, schemes: Iterable[str] | None = None, *, option
     for name in by_series:
         rows += _series_rows(cohort, name, treated)
     kept = cohort.grades[~((cohort.grades["source"] == "derived").fillna(False))]
-    derived = schema.GRADES.shape_up(pd.DataFrame(rows)) if rows else schema.GRADES.empty()
+    derived = schema.GRADES.shape_up(pd.DataFrame(rows, columns=COLUMNS)) if rows else schema.GRADES.empty()
     graded_cohort = cohort.with_table("grades", stack(schema.GRADES, [kept, derived]))
     return graded_cohort.with_changes(_notes(cohort, len(derived), flags, options)) if len(derived) else graded_cohort
 
@@ -83,7 +85,8 @@ def grade_days(cohort: Cohort, scheme: str, *, options: GradingOptions = DEFAULT
     bedside = _bedside(cohort, options)
     if entry.toxicity == "CRS" and entry.scheme == "ASTCT":
         bedside = with_masking(bedside, cohort, options)
-    return [(day, entry.function(day.found, options)) for day in bedside if _speaks(day, entry)]
+    grade = remembering(entry, options)
+    return [(day, grade(day.found)) for day in bedside if _speaks(day, entry)]
 
 
 def maximum_grades(grades: pd.DataFrame, *, from_h: float = 0.0) -> pd.DataFrame:
@@ -162,7 +165,7 @@ def _daily_rows(
 ) -> tuple[list[Row], Counter[str]]:
     if scheme.toxicity == "CRS" and scheme.scheme == "ASTCT":
         bedside = with_masking(bedside, cohort, options)
-    grade = _remembering(scheme, options)
+    grade = remembering(scheme, options)
     rows: list[Row] = []
     flags: Counter[str] = Counter()
     for day in bedside:
@@ -178,7 +181,8 @@ def _daily_rows(
 
 def _iec_hs_rows(bedside: list[Day], cohort: Cohort, rows: list[Row], options: GradingOptions) -> list[Row]:
     """IEC-HS from the course noted and from laboratory results."""
-    crs = pd.DataFrame([row for row in rows if row["toxicity"] == "CRS" and row["scheme"] == "ASTCT"])
+    graded = pd.DataFrame(rows, columns=COLUMNS)
+    crs = graded[(graded["toxicity"] == "CRS") & (graded["scheme"] == "ASTCT")]
     delivered = cohort.grades[(cohort.grades["toxicity"] == "CRS") & (cohort.grades["source"] == "delivered")]
     by_day = {(day.patient_id, day.day): day for day in bedside}
     labs = daily_labs(cohort, delivered if crs.empty else crs)
@@ -195,35 +199,7 @@ def _iec_hs_rows(bedside: list[Day], cohort: Cohort, rows: list[Row], options: G
 
 
 def _row(day: Day, toxicity: str, scheme: str, grade: float | None, lower_bound: bool) -> Row:
-    return {
-        "patient_id": day.patient_id,
-        "time_h": HOURS_PER_DAY * day.day,
-        "available_h": day.available_h,
-        "toxicity": toxicity,
-        "scheme": scheme,
-        "grade": grade,
-        "source": "derived",
-        "lower_bound": lower_bound,
-    }
-
-
-def _remembering(scheme: registry.Scheme, options: GradingOptions) -> Callable[[Findings], Grade]:
-    """The scheme's function with equal findings graded once (most days of a ward look alike)."""
-
-    @cache
-    def by_key(key: tuple) -> Grade:
-        values, rest = key
-        return scheme.function(replace(rest_of[rest], values=dict(values)), options)
-
-    rest_of: dict[tuple, Findings] = {}
-
-    def grade(found: Findings) -> Grade:
-        rest = (found.not_attributable, found.age_y, found.developmental_delay, found.seizure_history,
-                tuple(sorted(found.baseline.items())), found.incomplete)  # fmt: skip
-        rest_of.setdefault(rest, found)
-        return by_key((frozenset(found.values.items()), rest))
-
-    return grade
+    return day.patient_id, HOURS_PER_DAY * day.day, day.available_h, toxicity, scheme, grade, "derived", lower_bound
 
 
 def _treated(cohort: Cohort) -> set[str]:

@@ -14,6 +14,7 @@ Rules of combination
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +65,9 @@ def days(cohort: Cohort) -> list[Day]:
     rows = _coded(rows.assign(day=day_number(rows["time_h"])))
     rows = with_totals(rows)
     baseline = _baselines(rows)
+    available = _available(rows)
     rows, sedated, partly = _without_sedated(rows)
     values, excluded = _values(rows)
-    available = _available(rows)
     context = _context(cohort)
     result = []
     for key in sorted(set(values) | set(excluded) | sedated):
@@ -202,23 +203,39 @@ def _values(
     values: dict[tuple[str, int], dict[str, Value]] = {}
     excluded: dict[tuple[str, int], set[str]] = {}
     ours = rows[~other_cause]
-    sign = np.where(ours["item"].isin(LESS_IS_WORSE), -1.0, 1.0)
-    numbers = ours.assign(signed=ours["number"] * sign)[ours["word"].isna()]
-    top = numbers.groupby(["patient_id", "day", "item", "kind"], sort=False)["signed"].max().reset_index()
-    for patient, day, item, kind, signed in top.itertuples(index=False):
-        number = -signed if item in LESS_IS_WORSE else signed
-        values.setdefault((patient, day), {})[item] = bool(number) if kind == "yesno" else float(number)
-    words = ours[ours["word"].notna()].groupby(["patient_id", "day", "item"], sort=False)["word"].agg(frozenset)
+    is_word = ours["word"].notna().to_numpy()
+    for patient, day, item, kind, number in _worst_numbers(ours[~is_word]):
+        values.setdefault((patient, day), {})[item] = bool(number) if kind == "yesno" else number
+    words: dict[tuple[str, int, str], set[str]] = {}
+    for patient, day, item, word in zip(
+        *(ours.loc[is_word, c].tolist() for c in ("patient_id", "day", "item", "word"))
+    ):
+        words.setdefault((patient, day, item), set()).add(word)
     for (patient, day, item), found in words.items():
-        values.setdefault((patient, day), {})[item] = found
+        values.setdefault((patient, day), {})[item] = frozenset(found)
     for patient, day, item in rows.loc[other_cause, ["patient_id", "day", "item"]].itertuples(index=False):
         excluded.setdefault((patient, day), set()).add(item)
     return values, excluded
 
 
+def _worst_numbers(rows: pd.DataFrame) -> Iterable[tuple[str, int, str, str, float]]:
+    """Patient, day, item, kind and worst number of every item of every patient-day."""
+    number = rows["number"].to_numpy(dtype=float)
+    badness = np.where(rows["item"].isin(LESS_IS_WORSE), -number, number)
+    who, item = pd.factorize(rows["patient_id"])[0], pd.factorize(rows["item"])[0]
+    day = rows["day"].to_numpy()
+    order = np.lexsort((badness, item, day, who))
+    group = np.column_stack([who, day, item])[order]
+    last = np.ones(len(order), dtype=bool)
+    last[:-1] = (group[1:] != group[:-1]).any(axis=1)
+    worst = rows.iloc[order[last]]
+    return zip(*(worst[name].tolist() for name in ("patient_id", "day", "item", "kind", "number")))
+
+
 def _baselines(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Last total before infusion, by patient."""
-    before = rows[(rows["time_h"] < 0) & rows["item"].isin(BASELINE_SCORES)].sort_values("time_h", kind="stable")
+    """Last total before infusion that was known by then, by patient."""
+    known = (rows["time_h"] < 0) & (rows["available_h"].fillna(rows["time_h"]) <= 0)
+    before = rows[known & rows["item"].isin(BASELINE_SCORES)].sort_values("time_h", kind="stable")
     last = before.groupby(["patient_id", "item"])["number"].last()
     found: dict[str, dict[str, float]] = {}
     for (patient, item), number in last.items():

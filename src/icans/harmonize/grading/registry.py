@@ -17,14 +17,21 @@ from icans.harmonize.grading.rules import Source, sources
 class Scheme:
     """A grading scheme for one toxicity: what it reads and the function that grades.
 
-    ``reads``: items without any of which there is nothing to grade. ``scheme`` is the name in the ``grades``
-    table, ``name`` is ``toxicity/scheme``.
+    ``reads``: items without any of which there is nothing to grade. ``minds``: further items that change how
+    those are read. The function sees no other items. ``scheme`` is the name in the ``grades`` table, ``name``
+    is ``toxicity/scheme``.
     """
 
     toxicity: str
     scheme: str
     function: Callable[[Findings, GradingOptions], Grade]
     reads: frozenset[str]
+    minds: frozenset[str] = frozenset()
+
+    @property
+    def items(self) -> frozenset[str]:
+        """Every item that the function may look at."""
+        return self.reads | self.minds
 
     @property
     def name(self) -> str:
@@ -50,6 +57,8 @@ ORGANS = frozenset({"organ_toxicity_grade", "transaminase_grade", "creatinine_gr
 TERMS = frozenset({"encephalopathy", "confusion", "aphasia", "seizure", "somnolence", "delirium", "headache", "tremor",
                    "depressed_consciousness", "cerebral_oedema", "dizziness", "insomnia", "anxiety"})  # fmt: skip
 DEATH = frozenset({"death_attributed"})
+SUPPORT = frozenset({"home_positive_pressure", "ventilated_for_airway_only"})
+BLEEDING = frozenset({"intracranial_haemorrhage"})
 
 
 def _iec_hs(found: Findings, options: GradingOptions) -> Grade:
@@ -59,16 +68,20 @@ def _iec_hs(found: Findings, options: GradingOptions) -> Grade:
 SCHEMES: dict[str, Scheme] = {
     s.name: s
     for s in (
-        Scheme("ICANS", "ASTCT", icans.grade_icans, NEURO | DEATH),
-        Scheme("ICANS", "CARTOX", cartox.grade_cartox, (NEURO - CAPD) | {"csf_opening_pressure_mmhg"} | DEATH),
-        Scheme("CRS", "ASTCT", crs.grade_crs, SYSTEMIC - {"crs_symptoms"} | DEATH),
-        Scheme("CRS", "Lee2014", lee2014.grade_lee2014, SYSTEMIC | ORGANS | DEATH),
+        Scheme("ICANS", "ASTCT", icans.grade_icans, NEURO | DEATH, BLEEDING | {"head_of_state"}),
+        Scheme("ICANS", "CARTOX", cartox.grade_cartox, (NEURO - CAPD) | {"csf_opening_pressure_mmhg"} | DEATH,
+               BLEEDING | {"head_of_state"}),
+        Scheme("CRS", "ASTCT", crs.grade_crs, SYSTEMIC - {"crs_symptoms"} | DEATH,
+               SUPPORT | {"antipyretic_or_anticytokine"}),
+        Scheme("CRS", "Lee2014", lee2014.grade_lee2014, SYSTEMIC | ORGANS | DEATH, SUPPORT),
         Scheme("CRS", "Penn", penn.grade_penn,
-               SYSTEMIC | ORGANS | {"hospital_admission_for_crs", "iv_therapy", "ffp_or_cryoprecipitate"} | DEATH),
-        Scheme("CRS", "CTCAE5", ctcae.grade_crs_ctcae5, SYSTEMIC - {"crs_symptoms"} | DEATH),
-        Scheme("neurotoxicity", "CTCAE4", ctcae.grade_ctcae4, TERMS | DEATH),
-        Scheme("neurotoxicity", "CTCAE5", ctcae.grade_ctcae5, TERMS | DEATH),
-        Scheme("TIAN", "TIAN2023", tian.grade_tian, frozenset({"tian_course", "cns_tumour_inflammation"}) | DEATH),
+               SYSTEMIC | ORGANS | {"hospital_admission_for_crs", "iv_therapy", "ffp_or_cryoprecipitate"} | DEATH,
+               SUPPORT),
+        Scheme("CRS", "CTCAE5", ctcae.grade_crs_ctcae5, SYSTEMIC - {"crs_symptoms"} | DEATH, SUPPORT),
+        Scheme("neurotoxicity", "CTCAE4", ctcae.grade_ctcae4, TERMS | DEATH, BLEEDING),
+        Scheme("neurotoxicity", "CTCAE5", ctcae.grade_ctcae5, TERMS | DEATH, BLEEDING),
+        Scheme("TIAN", "TIAN2023", tian.grade_tian, frozenset({"tian_course", "cns_tumour_inflammation"}) | DEATH,
+               frozenset({"tian_type"})),
         Scheme("IEC-HS", "IEC-HS2023", _iec_hs, frozenset({"iec_hs_course", "haemophagocytosis"}) | DEATH),
     )
 }  # fmt: skip
