@@ -67,6 +67,11 @@ def _baseline(entry: dict[str, float], own: np.ndarray, patients: pd.DataFrame) 
     return np.asarray(ln + entry.get("inflammation", 0.0) * patients["z_inflammation"].to_numpy())
 
 
+def _below(value: np.ndarray, high: float) -> np.ndarray:
+    """Values bent smoothly below a bound, so that they do not pile up at it; far below it they stay as they are."""
+    return np.asarray(-high * np.expm1(-value / high))
+
+
 def _lab(
     name: str, patients: pd.DataFrame, course: Course, seen: np.ndarray, time: np.ndarray, days: np.ndarray,
     draws: Draws, numbers: dict[str, Any],
@@ -79,7 +84,7 @@ def _lab(
         ln = ln + low["depth"] * np.exp(-0.5 * ((days - low["day"]) / low["width"]) ** 2)[None, :]
     mask = seen & (draws.uniform(f"{name}_taken") < numbers["stay"]["lab_taken"])
     bounds = analyte(name)
-    value = np.clip(np.exp(ln), bounds.low, bounds.high)
+    value = np.maximum(_below(np.exp(ln), bounds.high), bounds.low)
     return _reported(name, entry, patients, mask, time, value)
 
 
@@ -114,6 +119,7 @@ def _reported(
             unit[mine] = np.nan if where == ODD_SITE else units[name]
     rounded = table["value"].round(int(entry["digits"]))
     return table.drop(columns="site").assign(
+        batch=table["site"] + " laboratory",
         analyte=name, matrix=analyte(name).matrix, unit=unit, value=rounded,
         available_h=table["time_h"] + entry["latency_h"],
     )  # fmt: skip
@@ -148,7 +154,7 @@ def _cytokines(
         ln = ln + entry["noise"] * draws.normal(f"{name}_noise") + np.log(factor)[:, None]
         if name == "il_6":
             ln = ln + about["tocilizumab_il_6"] * after
-        value = np.minimum(np.exp(ln), analyte(name).high)
+        value = _below(np.exp(ln), analyte(name).high)
         table = rows(patients["patient_id"].to_numpy(), mask, time_h=time, value=value, limit=limit[:, None],
                      batch=batch[:, None])  # fmt: skip
         below = (table["value"] < table["limit"]) if name == "il_6" else pd.Series(False, index=table.index)
