@@ -13,7 +13,9 @@ from icans.cohort import vocabulary
 from icans.harmonize.grading.cytopenia import RULES, Series, grade_cytopenia
 from icans.harmonize.grading.daily import LESS_IS_WORSE
 from icans.harmonize.grading.findings import Findings
+from icans.harmonize.grading.options import DEFAULT
 from icans.harmonize.grading.registry import SCHEMES
+from icans.harmonize.grading.remember import remembering
 
 #: These say how a finding is to be read; they are no findings that are better or worse.
 MODIFIERS = frozenset(
@@ -33,7 +35,7 @@ def value_of(item: str) -> st.SearchStrategy:
         return st.sampled_from(entry.allowed).map(lambda word: frozenset({word}))
     if entry.kind == "yesno":
         return st.booleans()
-    return st.integers(int(entry.low), int(min(entry.high, 60))).map(float)
+    return st.integers(int(np.ceil(entry.low)), int(min(entry.high, 60))).map(float)
 
 
 @st.composite
@@ -47,10 +49,7 @@ def patients(draw, name: str, *, full: bool = False) -> Findings:
 
 
 def grade(name: str, found: Findings):
-    entry = SCHEMES[name]
-    from icans.harmonize.grading.options import DEFAULT
-
-    return entry.function(found, DEFAULT)
+    return SCHEMES[name].function(found, DEFAULT)
 
 
 def height(value: float | None) -> float:
@@ -155,3 +154,14 @@ def test_cytopenia_is_monotone(rule, counts, which, share, drop):
     # Forgetting a low result never raises. (Forgetting a recovery may: days between two low results count as low.)
     kept = ~((counts <= 0.1) & np.isin(np.arange(len(counts)), list(drop)))
     assert height(grade_cytopenia(Series(days[kept], counts[kept]), rule).grade) <= height(base.grade)
+
+
+@given(data=st.data())
+def test_a_scheme_looks_at_no_item_that_it_does_not_name(data):
+    every = sorted(vocabulary.items())
+    chosen = data.draw(st.lists(st.sampled_from(every), unique=True, max_size=40))
+    found = Findings(
+        {item: data.draw(value_of(item)) for item in chosen}, age_y=data.draw(st.sampled_from([6.0, 60.0]))
+    )
+    for entry in SCHEMES.values():
+        assert remembering(entry, DEFAULT)(found) == entry.function(found, DEFAULT)
