@@ -96,11 +96,11 @@ def test_shuffled_labels_cannot_be_predicted():
     design = Design(landmarks_h=(72.0, 120.0), horizons=(Horizon(120.0),), repeats=1, folds=4)
     spec = FeatureSpec(toxicities=("CRS",))
     found: dict[str, list[float]] = {}
-    for seed in range(4):
+    for seed in range(3):
         cv = cross_validate(
             shuffled_outcomes(simulated(120, seed=7), seed), TASKS["icans_any"], rungs, design, spec=spec
         )
-        for (model, _, fold), rows in cv.predictions.groupby(["model", "landmark_h", "fold"]):
+        for (model, _, _fold), rows in cv.predictions.groupby(["model", "landmark_h", "fold"]):
             y = rows["event"].to_numpy() == 1
             if 0 < y.sum() < len(y):
                 auc = cumulative_dynamic_auc(rows["time_h"], rows["event"], rows["risk"], 120.0)

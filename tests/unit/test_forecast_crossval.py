@@ -64,7 +64,7 @@ def test_fits_are_listed_with_parameters_and_settings(result):
     assert fits["settings"].str.contains("penalty, 3 d = ").all()
 
 
-class Interrupted(RuntimeError):
+class StoppedError(RuntimeError):
     pass
 
 
@@ -75,11 +75,11 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path, monkeypatch, result):
     def counted(self, *args, **kwargs):
         calls.append(1)
         if len(calls) == 3:
-            raise Interrupted
+            raise StoppedError
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Prevalence, "fit", counted)
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         cross_validate(COHORT, TASK, RUNGS, DESIGN, folder=tmp_path)
     resumed = cross_validate(COHORT, TASK, RUNGS, DESIGN, folder=tmp_path)
     assert len(calls) == 3 + 4  # two of six folds had been stored
@@ -133,7 +133,7 @@ def test_cells_with_few_events_are_told_not_judged():
 def test_day_30_is_replaced_by_what_follow_up_supports():
     design = replace(DESIGN, horizons=(Horizon(168.0), Horizon(720.0, until=True)), repeats=1)
     found = cross_validate(COHORT, TASK, RUNGS[:1], design)
-    limit = end_of_support(outcome_table(COHORT, TASK, design.landmarks_h))
+    limit = end_of_support(outcome_table(COHORT, TASK, design.landmarks_h), design.min_events)
     assert limit < 720.0
     assert Horizon(limit, until=True) in found.horizons
     assert "follow-up does not reach day 30" in found.notes[0]

@@ -216,7 +216,7 @@ def cross_validate(
 
 def horizons_for(outcome: pd.DataFrame, design: Design) -> tuple[tuple[Horizon, ...], list[str]]:
     """The design's horizons, those "to day x" cut to what follow-up supports, and notes on what was cut."""
-    limit = end_of_support(outcome)
+    limit = end_of_support(outcome, design.min_events)
     kept: list[Horizon] = []
     notes = []
     for horizon in design.horizons:
@@ -224,8 +224,8 @@ def horizons_for(outcome: pd.DataFrame, design: Design) -> tuple[tuple[Horizon, 
         if design.end_at_support and horizon.until and horizon.hours > limit:
             moved = Horizon(limit, until=True)
             notes.append(
-                f"follow-up does not reach {horizon.label.removeprefix('to ')}: fewer than 1 in 10 would still be "
-                f"seen; forecasts look {moved.label} instead"
+                f"follow-up does not reach {horizon.label.removeprefix('to ')} for enough patients; "
+                f"forecasts look {moved.label} instead"
             )
         if moved not in kept:
             kept.append(moved)

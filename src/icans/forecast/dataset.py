@@ -108,11 +108,22 @@ def cells(outcome: pd.DataFrame, horizons: Sequence[Horizon], min_events: int) -
     return pd.DataFrame(rows)
 
 
-def end_of_support(outcome: pd.DataFrame) -> float:
-    """The last whole day (hours after the anchor) that the first landmark's risk set supports; inf: no limit."""
-    first = outcome[outcome["landmark_h"] == outcome["landmark_h"].min()]
-    limit = supported(first["time_h"], first["event"]) + float(first["landmark_h"].iloc[0])
-    return float(np.floor(limit / 24.0) * 24.0) if np.isfinite(limit) else limit
+def end_of_support(outcome: pd.DataFrame, min_free: int = 1) -> float:
+    """The last whole day (hours after the anchor) that follow-up of the first landmark's risk set supports.
+
+    On that day at least one in ten would still be seen, and ``min_free`` patients are known to be free of the
+    event. Infinite when follow-up sets no limit.
+    """
+    start = float(outcome["landmark_h"].min())
+    first = outcome[outcome["landmark_h"] == start]
+    time, event = first["time_h"].to_numpy(dtype=float), first["event"].to_numpy()
+    limit = supported(time, event)
+    if np.isinf(limit):
+        return limit
+    for day in range(int((limit + start) // 24), int(start // 24), -1):
+        if int((known_status(time, event, 24.0 * day - start) == 0).sum()) >= min_free:
+            return 24.0 * day
+    return float(np.floor((limit + start) / 24.0) * 24.0)
 
 
 def _reason(window: float, status: np.ndarray, limit: float, min_events: int) -> str:

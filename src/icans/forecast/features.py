@@ -29,7 +29,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from icans.cohort import vocabulary
+from icans.cohort import schema, vocabulary
 from icans.cohort.cohort import Cohort
 from icans.core.errors import DataError, Problem
 from icans.forecast.grouped import Rows, summarise
@@ -270,9 +270,9 @@ class _Rows:
             found[f"lab.{analyte}.last"] = blocks["last"]["last"].reshape(shape)[:, j]
             if self.spec.missingness_features:
                 found[f"lab.{analyte}.age_d"] = blocks["last"]["age"].reshape(shape)[:, j]
-            for window in map(_window, self.spec.windows_d):
+            for name in map(_window, self.spec.windows_d):
                 for statistic in wanted:
-                    found[f"lab.{analyte}.{statistic}_{window}"] = blocks[window][statistic].reshape(shape)[:, j]
+                    found[f"lab.{analyte}.{statistic}_{name}"] = blocks[name][statistic].reshape(shape)[:, j]
 
 
 def _window(window_d: float | None) -> str:
@@ -292,6 +292,12 @@ def _lab_rows(cohort: Cohort, labs: Sequence[str], code: pd.Series) -> Rows:
 
 def _grade_rows(cohort: Cohort, toxicity: str, code: pd.Series) -> Rows:
     frame = cohort.grades[(cohort.grades["toxicity"] == toxicity) & cohort.grades["grade"].notna()]
+    # Schemes give different numbers to the same patient: one of them is taken, the first that the cohort has in the
+    # order of the schema (ASTCT first), and delivered grades before derived ones.
+    scheme = next((name for name in schema.SCHEMES if (frame["scheme"] == name).any()), None)
+    frame = frame[frame["scheme"] == scheme]
+    source = "delivered" if (frame["source"] == "delivered").any() else "derived"
+    frame = frame[frame["source"] == source]
     return Rows.build(
         frame["patient_id"].map(code).to_numpy(dtype=np.intp), frame, frame["grade"].to_numpy(dtype=float)
     )

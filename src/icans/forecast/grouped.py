@@ -6,6 +6,7 @@ pass over an array.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +104,7 @@ def _area(rows: Rows, starts: NDArray[np.intp], *_: object) -> Floats:
     return np.add.reduceat(step, starts)
 
 
-_STATISTIC = {
+_STATISTIC: dict[str, Callable[..., Floats]] = {
     "last": _last,
     "age": _age,
     "max": lambda rows, starts, *_: np.maximum.reduceat(rows.value, starts),

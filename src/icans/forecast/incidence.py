@@ -96,4 +96,5 @@ def ipcw(
 
 def _counts(time: Floats, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
     at, index = np.unique(time, return_inverse=True)
-    return at, np.bincount(index, first, len(at)), np.bincount(index, second, len(at))
+    counts = [np.bincount(index, mask, len(at)).astype(np.float64) for mask in (first, second)]
+    return at, counts[0], counts[1]

@@ -137,8 +137,8 @@ class OneHot(_Frame):
         self.levels_: dict[str, list[object]] = {}
         for name in X.columns[[not pd.api.types.is_numeric_dtype(t) for t in X.dtypes]]:
             share = X[name].astype(object).value_counts(normalize=True)
-            order = sorted(share.index, key=lambda level, s=share: (-s[level], str(level)))
-            self.levels_[name] = [level for level in order[1:] if share[level] >= self.min_share]
+            by_name = share.loc[sorted(share.index, key=str)].sort_values(ascending=False, kind="stable")
+            self.levels_[name] = by_name.index[1:][by_name.iloc[1:] >= self.min_share].tolist()
 
     def _apply(self, X: pd.DataFrame) -> pd.DataFrame:
         if not self.levels_:
@@ -237,10 +237,11 @@ class MedianImpute(_Frame):
     """Fill missing values with the median of the training rows."""
 
     def _learn(self, X: pd.DataFrame) -> None:
-        self.median_ = X.median()
+        self.median_ = X.median().to_numpy(dtype=float)
 
     def _apply(self, X: pd.DataFrame) -> pd.DataFrame:
-        return X.fillna(self.median_)
+        values = X.to_numpy(dtype=float)
+        return pd.DataFrame(np.where(np.isnan(values), self.median_, values), index=X.index, columns=X.columns)
 
 
 class DropConstant(_Frame):
@@ -265,12 +266,13 @@ class Standardise(_Frame):
     """Mean 0, SD 1 of the training rows (missing values set aside)."""
 
     def _learn(self, X: pd.DataFrame) -> None:
-        self.mean_ = X.mean()
-        spread = X.std(ddof=0)
-        self.sd_ = spread.where(spread > 0, 1.0)
+        self.mean_ = X.mean().to_numpy(dtype=float)
+        spread = X.std(ddof=0).to_numpy(dtype=float)
+        self.sd_ = np.where(spread > 0, spread, 1.0)
 
     def _apply(self, X: pd.DataFrame) -> pd.DataFrame:
-        return (X - self.mean_) / self.sd_
+        scaled = (X.to_numpy(dtype=float) - self.mean_) / self.sd_
+        return pd.DataFrame(scaled, index=X.index, columns=X.columns)
 
 
 def source_column(prepared: str) -> str:
