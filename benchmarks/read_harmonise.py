@@ -13,21 +13,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from icans.cohort.cohort import Cohort
 
+T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results" / "read_harmonise.md"
 #: Patients of the synthetic stand-in: about as many rows as the real set.
 SYNTHETIC_PATIENTS = 2300
@@ -72,27 +75,28 @@ def repeat(cohort: Cohort, times: int) -> Cohort:
 
 def run_icans(folder: Path) -> dict[str, float]:
     """Read with every check, then harmonise."""
+    from icans.cohort.folder import read_folder
     from icans.harmonize.pipeline import harmonize
 
-    from icans.cohort.folder import read_folder
+    cohort, read = timed(lambda: read_folder(folder))
+    done, harmonise = timed(lambda: harmonize(cohort))
+    assert len(done.cohort.patients) == len(cohort.patients)
+    both = {key: read[key] + harmonise[key] for key in read}
+    return {"read": read["cpu"], "harmonise": harmonise["cpu"], **both}
 
-    start = time.perf_counter()
-    cohort = read_folder(folder)
-    middle = time.perf_counter()
-    done = harmonize(cohort)
-    end = time.perf_counter()
-    assert len(done.cohort.measurements) == len(cohort.measurements)
-    return {"read": middle - start, "harmonise": end - middle, "seconds": end - start}
+
+def timed(work: Callable[[], T]) -> tuple[T, dict[str, float]]:
+    """The result, and the seconds it took: of the clock (``wall``) and of the processor (``cpu``)."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return result, {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
 def run_pandas(folder: Path) -> dict[str, float]:
     """Read the measurements and describe every column: the least that anybody does."""
     import pandas as pd
 
-    start = time.perf_counter()
-    table = pd.read_csv(folder / "measurements.csv")
-    table.describe(include="all")
-    return {"seconds": time.perf_counter() - start}
+    return timed(lambda: pd.read_csv(folder / "measurements.csv").describe(include="all"))[1]
 
 
 def run_pandera(folder: Path) -> dict[str, float]:
@@ -111,9 +115,7 @@ def run_pandera(folder: Path) -> dict[str, float]:
         columns[column.name] = pa.Column(kinds[column.kind], checks, nullable=not column.required)
     contract = pa.DataFrameSchema(columns, strict=True, unique=list(MEASUREMENTS.key))
     types = {c.name: kinds[c.kind] for c in MEASUREMENTS.columns}
-    start = time.perf_counter()
-    contract.validate(pd.read_csv(folder / "measurements.csv", dtype=types), lazy=True)
-    return {"seconds": time.perf_counter() - start}
+    return timed(lambda: contract.validate(pd.read_csv(folder / "measurements.csv", dtype=types), lazy=True))[1]
 
 
 def measure(task: str, folder: Path) -> dict[str, float]:
@@ -150,27 +152,29 @@ def exponent(rows: dict[int, int], seconds: dict[int, float]) -> float:
 
 def report(name: str, rows: dict[int, int], found: dict[tuple[str, int], dict[str, float]]) -> str:
     """The results as markdown."""
-    power = exponent(rows, {s: found["icans", s]["seconds"] for s in rows})
+    power = exponent(rows, {s: found["icans", s]["cpu"] for s in rows})
     lines = [
         "# Reading, checking and harmonising a large cohort", "",
         f"Data: `{name}`, repeated under new patient numbers. Command: `python benchmarks/read_harmonise.py`.",
-        f"Machine: {cpu()}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}.",
-        "Peers work on `measurements.csv` alone; a ratio is icans / peer.", "",
-        "| rows | read and check, s | harmonise, s | both, s | peak, GB | pandas, s | ratio | pandera, s | ratio |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"Machine: {cpu()}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}, "
+        f"load average {os.getloadavg()[0]:.1f}.",
+        "All times in seconds: of the processor (other work on the machine hardly changes them), and of the clock.",
+        "Peers work on `measurements.csv` alone and harmonise nothing; a ratio is icans / peer, processor seconds.", "",
+        "| rows | read and check | harmonise | both | clock | peak, GB | pandas | ratio | pandera | ratio |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     for scale, count in rows.items():
         mine, plain, contract = (found[task, scale] for task in TASKS)
         lines.append(
-            f"| {count:,} | {mine['read']:.1f} | {mine['harmonise']:.1f} | {mine['seconds']:.1f} | {mine['gb']:.2f} "
-            f"| {plain['seconds']:.1f} | {mine['seconds'] / plain['seconds']:.1f} "
-            f"| {contract['seconds']:.1f} | {mine['seconds'] / contract['seconds']:.1f} |"
+            f"| {count:,} | {mine['read']:.1f} | {mine['harmonise']:.1f} | {mine['cpu']:.1f} | {mine['wall']:.1f} "
+            f"| {mine['gb']:.2f} | {plain['cpu']:.1f} | {mine['cpu'] / plain['cpu']:.1f} "
+            f"| {contract['cpu']:.1f} | {mine['cpu'] / contract['cpu']:.1f} |"
         )
     first = found["icans", min(rows)]
-    met = first["seconds"] < TARGET_S and first["gb"] < TARGET_GB
+    met = first["cpu"] < TARGET_S and first["gb"] < TARGET_GB
     verdict = "met" if met else "NOT met"
-    lines += ["", f"Time grows as rows to the power {power:.2f}."]
-    lines += [f"Target at the smallest size: below {TARGET_S:.0f} s and {TARGET_GB} GB: {verdict}."]
+    lines += ["", f"Processor time grows as rows to the power {power:.2f}."]
+    lines += [f"Target at the smallest size: below {TARGET_S:.0f} s of the processor and {TARGET_GB} GB: {verdict}."]
     return "\n".join(lines) + "\n"
 
 

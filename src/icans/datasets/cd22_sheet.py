@@ -81,7 +81,8 @@ def _labs(body: pd.DataFrame, titles: pd.DataFrame, path: Path, problems: list[P
         value = _numbers(body, column, path, problems)
         day = _numbers(body, column + 1, path, problems)["value"]
         middle = float(day.median())
-        nominal = min(NOMINAL_DAYS, key=lambda d, m=middle: abs(d - m)) if np.isfinite(middle) else np.nan
+        nearest = int(np.argmin(np.abs(np.array(NOMINAL_DAYS) - middle))) if np.isfinite(middle) else 0
+        nominal = NOMINAL_DAYS[nearest]
         parts.append(value.assign(patient_id=body[0].astype(int), analyte=name, nominal_day=nominal, actual_day=day))
     return _stack(parts)
 
