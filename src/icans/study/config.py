@@ -28,11 +28,15 @@ class StudySection(_Section):
 
 
 class CohortSection(_Section):
-    """``[cohort]``: a public data set by name, a path (relative to the study file), or the synthetic demo."""
+    """``[cohort]``: a public data set by name, a path (relative to the study file), or the synthetic demo.
+
+    ``options`` goes to the reader of the format, e.g. ``anchor`` for FHIR or the meaning of NONMEM columns.
+    """
 
     dataset: str | None = None
     path: Path | None = None
     format: Literal["auto", "folder", "fhir", "omop", "sdtm", "nonmem"] = "auto"
+    options: dict[str, Any] = Field(default_factory=dict)
     demo_patients: int | None = Field(None, ge=20, le=100_000)
 
     @model_validator(mode="after")
@@ -46,7 +50,7 @@ class CohortSection(_Section):
 class HarmonizeSection(_Section):
     """``[harmonize]``: from which confidence on a proposal about units is applied (below it, it is only reported)."""
 
-    apply_confidence: float = Field(0.95, gt=0.5, le=1.0)
+    apply_confidence: float = Field(0.9, gt=0.5, le=1.0)
 
 
 class OutcomeSection(_Section):

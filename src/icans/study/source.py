@@ -85,23 +85,26 @@ def read_cohort(section: CohortSection, seed: int) -> Cohort:
     known = _dataset_at(section.path) if section.format == "auto" else None
     if known is not None:
         return load(known.name, folder=section.path)
-    return read(section.path, format=section.format)
+    kind = None if section.format == "auto" else section.format
+    return read(section.path, kind, **section.options)
 
 
 def check_source(path: Path) -> CheckReport:
     """Every problem of whatever lies at a path."""
     from icans.cohort.check import CheckReport, check
-
-    known = _dataset_at(path)
-    if known is None:
-        return check(path)
+    from icans.cohort.readers import read, recognise
+    from icans.cohort.schema import TABLES
     from icans.datasets import load
 
+    known = _dataset_at(path)
     try:
-        cohort = load(known.name, folder=path)
+        kind = None if known is not None else recognise(path)
+        if kind == "folder":
+            return check(path)
+        cohort = load(known.name, folder=path) if known is not None else read(path, kind)
     except DataError as error:
-        return CheckReport(path=str(path), problems=error.problems, rows={})
-    return CheckReport(path=str(path), problems=(), rows={name: len(cohort.table(name)) for name in _tables()})
+        return CheckReport(path=str(path), problems=error.problems)
+    return CheckReport(str(path), (), {t: t for t in TABLES}, {t: len(cohort.table(t)) for t in TABLES})
 
 
 def show_datasets(name: str | None, *, fetch: bool = False) -> tuple[dict[str, Any], str]:
@@ -140,9 +143,3 @@ def _dataset_at(path: Path) -> Dataset | None:
                 continue
             return entry
     return None
-
-
-def _tables() -> list[str]:
-    from icans.cohort.schema import TABLES
-
-    return list(TABLES)
