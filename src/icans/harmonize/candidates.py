@@ -44,9 +44,8 @@ class Reading:
     @property
     def words(self) -> str:
         """The conversion, in words."""
-        if self.offset:
-            return f"read as {self.label}: value x {self.slope:.6g} {'+' if self.offset > 0 else '-'} {abs(self.offset):.6g}"
-        return f"read as {self.label}: value x {self.slope:.6g}"
+        shift = f" {'+' if self.offset > 0 else '-'} {abs(self.offset):.6g}" if self.offset else ""
+        return f"read as {self.label}: value x {self.slope:.6g}{shift}"
 
 
 @cache

@@ -19,7 +19,7 @@ from scipy.special import pdtrc
 from icans.cohort import schema, vocabulary
 from icans.cohort.cohort import change_rows, stack
 from icans.harmonize.findings import FINDINGS, finding
-from icans.harmonize.precision import grid
+from icans.harmonize.precision import MAX_DECIMALS, grid
 
 Array = npt.NDArray[np.float64]
 
@@ -34,6 +34,12 @@ EXCESS = 3.0
 BEYOND = {"left": 0.05, "right": 0.02}
 #: Rows inside the candidate that the density is fitted to (nearest first), and cells at most.
 INSIDE_ROWS, INSIDE_CELLS = 150, 40
+#: Rows that one value may count towards those, so that piles do not use up the window.
+PILE_CAP = 10
+#: Nearest distinct values that tell the grid: numbers with three significant digits are coarser further out.
+NEAREST, NEAREST_SHARE = 12, 0.6
+#: Equally round values that must fit inside a candidate before its roundness counts.
+PEER_CELLS = 6
 #: Distinct values looked at from each end.
 CANDIDATES = 40
 #: Standard errors added to the extrapolated log count.
@@ -156,28 +162,63 @@ def _runs(
 
 
 def _test(distinct: Array, counts: npt.NDArray[np.int64], rows: int, k: int, sign: float, beyond: int) -> Pile | None:
-    """Whether distinct value ``k`` (counted from the end) is a limit."""
-    inside = distinct[k + 1 :]
-    stop = int(np.searchsorted(np.cumsum(counts[k + 1 :]), INSIDE_ROWS)) + 1
-    inside, held = inside[: max(stop, 8)], counts[k + 1 :][: max(stop, 8)]
-    step = grid(np.repeat(inside, held))
-    here = distinct[k]
-    cell = np.maximum(np.round((inside - here) / (sign * step)).astype(np.int64), 1)
-    filled, centre, width = _coarsen(cell, held, here, sign * step)
-    if len(filled) < 4:
-        return None
-    expected, upper = _extrapolate(filled, centre, width, here, step)
-    p_value = float(pdtrc(rows - 1, upper))
+    """Whether distinct value ``k`` (counted from the end) is a limit.
+
+    It must stand out twice: among all values inside it, and among those that are as round as it is, because people
+    and machines prefer round numbers everywhere, not only at limits.
+    """
+    inside, held = distinct[k + 1 :], counts[k + 1 :]
+    stop = max(int(np.searchsorted(np.cumsum(np.minimum(held, PILE_CAP)), INSIDE_ROWS)) + 1, 8)
+    inside, held, here = inside[:stop], held[:stop], float(distinct[k])
+    step = grid(np.repeat(inside[:NEAREST], np.minimum(held[:NEAREST], ROWS)), share=NEAREST_SHARE)
+    expected, upper = _expected(inside, held, here, sign * step)
+    for as_round in _roundness(here, step, abs(float(inside[-1]) - here)):
+        scaled = inside / as_round
+        peers = np.abs(scaled - np.round(scaled)) < 1e-6 * np.maximum(1.0, np.abs(scaled))
+        if _preferred(held, peers, step / as_round):
+            among = _expected(inside[peers], held[peers], here, sign * as_round, float(inside[-1]))
+            expected, upper = max((expected, upper), among, key=lambda pair: pair[1])
+    p_value = float(pdtrc(rows - 1, upper)) if np.isfinite(upper) else 1.0
     if p_value > ALPHA / CANDIDATES or rows < EXCESS * upper:
         return None
-    return Pile(float(here), int(counts[k]), expected, beyond, float(1.0 - min(1.0, CANDIDATES * p_value)))
+    return Pile(here, int(counts[k]), expected, beyond, float(1.0 - min(1.0, CANDIDATES * p_value)))
+
+
+def _roundness(here: float, step: float, width: float) -> list[float]:
+    """Powers of ten coarser than the grid that divide a value and leave :data:`PEER_CELLS` multiples in ``width``."""
+    found = []
+    for exponent in range(5, -MAX_DECIMALS - 1, -1):
+        coarse = 10.0**exponent
+        scaled = here / coarse
+        divides = abs(scaled - round(scaled)) < 1e-6 * max(1.0, abs(scaled))
+        if step < coarse <= width / PEER_CELLS and divides:
+            found.append(coarse)
+    return found
+
+
+def _preferred(held: npt.NDArray[np.int64], peers: npt.NDArray[np.bool_], share: float) -> bool:
+    """Whether round values hold more rows than their share of the grid: digit preference."""
+    usual = np.minimum(held, max(ROWS, int(np.median(held)) * ROWS))
+    expected = share * float(usual.sum())
+    return float(usual[peers].sum()) > expected + 3.0 * np.sqrt(expected + 1.0)
+
+
+def _expected(
+    inside: Array, held: npt.NDArray[np.int64], here: float, step: float, end: float | None = None
+) -> tuple[float, float]:
+    """Rows that the density of ``inside`` puts into the cell at ``here``, and their upper limit."""
+    cell = np.maximum(np.round((inside - here) / step).astype(np.int64), 1)
+    last = max(int(cell.max(initial=1)), 4 if end is None else int(abs((end - here) / step)))
+    filled, centre, width = _coarsen(cell, held, here, step, last)
+    if len(filled) < 4:
+        return 0.0, np.inf
+    return _extrapolate(filled, centre, width, here)
 
 
 def _coarsen(
-    cell: npt.NDArray[np.int64], held: npt.NDArray[np.int64], here: float, step: float
+    cell: npt.NDArray[np.int64], held: npt.NDArray[np.int64], here: float, step: float, last: int
 ) -> tuple[Array, Array, Array]:
     """Cells joined so that about :data:`INSIDE_CELLS` remain: counts, centres, widths (in steps)."""
-    last = max(int(cell.max()), 4)
     joined = int(np.ceil(last / INSIDE_CELLS))
     count = max(last // joined, 1)
     place = (cell - 1) // joined
@@ -187,7 +228,7 @@ def _coarsen(
     return counts[keep].astype(float), centre[keep], np.full(int(keep.sum()), float(joined))
 
 
-def _extrapolate(counts: Array, centre: Array, width: Array, here: float, step: float) -> tuple[float, float]:
+def _extrapolate(counts: Array, centre: Array, width: Array, here: float) -> tuple[float, float]:
     """Rows that the density inside puts into the cell at ``here``: best estimate and upper limit.
 
     The Poisson regression is made robust by one round of trimming: cells far above the first fit are further

@@ -106,14 +106,14 @@ def two_series(cohort: Cohort, rule: str) -> tuple[Cohort, pd.DataFrame]:
     share = clashing / times.reindex(clashing.index)
     double = share[(share >= TWO_SERIES_SHARE) & (clashing >= TWO_SERIES_TIMES)]
     found = []
-    for patient, part_share in double.items():
+    for patient, part in double.items():
         found.append(
             finding(
-                None, "patient.two_series", scope="patient", patient_id=patient, confidence=float(min(part_share, 0.99)),
+                None, "patient.two_series", scope="patient", patient_id=patient, confidence=min(float(part), 0.99),
                 n_rows=int((table["patient_id"] == patient).sum()), applied=rule != "report",
                 proposal="split into two patients, or set the patient's measurements aside",
-                evidence=f"{clashing[patient]} of {times[patient]} times carry two different values of one analyte: two "
-                "courses seem to share one identity",
+                evidence=f"{clashing[patient]} of {times[patient]} times carry two different values of one analyte: "
+                "two courses seem to share one identity",
             )
         )  # fmt: skip
     for patient in double.index:

@@ -7,7 +7,8 @@ import pandas as pd
 
 from icans.cohort import vocabulary
 from icans.cohort.schema import Column, Table
-from icans.harmonize.regimes import Judged, bounds
+from icans.harmonize.hmm_rows import bounds
+from icans.harmonize.regimes import Judged
 
 FINDINGS = Table(
     "findings",

@@ -107,5 +107,5 @@ def precision_classes(patient: pd.Series, stored: Array) -> pd.Series | None:
     if dispersion < 3.0:
         return None
     high, low = per["w"] > 0.9, per["w"] < 0.5
-    classes = pd.Series(np.where(high, "whole", np.where(low, "decimal", None)), index=per.index, dtype=object)
+    classes = pd.Series(None, index=per.index, dtype=object).mask(high, "whole").mask(low, "decimal")
     return patient.map(classes)

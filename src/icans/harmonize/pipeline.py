@@ -168,7 +168,7 @@ def _precision(
             r.analyte, "precision.differs", scope="batch" if source == "batch" else "analyte", n_rows=r.n_rows,
             batch=r.batch if source == "batch" else None, confidence=1.0, applied=mode != "none",
             proposal=f"round to {r.common_decimals} decimals",
-            evidence=f"rows of {source} {r.batch!r} are written with {r.decimals} decimals, others with {r.common_decimals}",
+            evidence=f"rows of {source} {r.batch!r} have {r.decimals} decimals, others {r.common_decimals}",
         )
         for source, frame in (("regime", regimes), ("batch", batches))
         for r in frame.itertuples()

@@ -15,8 +15,7 @@ from icans.core.units import convert, ucum
 from icans.harmonize.findings import FINDINGS, finding
 
 #: D-dimer units (DDU) to fibrinogen-equivalent units (FEU): about two, and it depends on the assay, so that it is
-#: proposed and never applied unasked. Source: Thachil et al. 2017, doi 10.1160/TH17-01-0036 (recalled; an
-#: exact factor must come from the assay's maker).
+#: proposed and never applied unasked. Source: Favaloro EJ, Thachil J. Clin Chem Lab Med 2020;58:1191-9.
 DDU_TO_FEU = 2.0
 #: Significant digits kept after a conversion: removes the noise of binary fractions, nothing that was measured.
 DIGITS = 12
@@ -94,12 +93,13 @@ def _one(
             return _ddu(analyte, unit, value, limit, count, ddu_factor)
         moved = [convert(x, unit, analyte.unit, molar_mass_g_mol=analyte.molar_mass) for x in (value, limit)]
     except UnitError as error:
-        problem = finding(analyte.name, "unit.unconvertible", proposal=f"declare a unit that converts to {analyte.unit}",
+        problem = finding(analyte.name, "unit.unconvertible", proposal=f"declare one that converts to {analyte.unit}",
                           n_rows=count, confidence=1.0, evidence=str(error))  # fmt: skip
         return _Step(value, limit, unit, [], [problem])
     if unit == analyte.unit:
         return _Step(value, limit, unit, [], [])
-    why = f"declared unit converted to the canonical one, 1 {unit} = {float(convert(1.0, unit, analyte.unit, molar_mass_g_mol=analyte.molar_mass)):.8g} {analyte.unit}"
+    one = float(convert(1.0, unit, analyte.unit, molar_mass_g_mol=analyte.molar_mass))
+    why = f"declared unit converted to the canonical one, 1 {unit} = {one:.8g} {analyte.unit}"
     note = change_rows("measurements", "unit.declared", why, item=analyte.name, column="unit", old=unit,
                        new=analyte.unit, rows=count)  # fmt: skip
     return _Step(tidy(moved[0]), tidy(moved[1]), analyte.unit, [note], [])
@@ -127,9 +127,10 @@ def _ddu(
 
 
 def _unknown(name: str, rows: npt.NDArray[np.bool_], unit: str | None) -> dict[str, object]:
+    near = vocabulary.near(name, vocabulary.analytes())
     return finding(
         name, "analyte.unknown", proposal="map it to the vocabulary", n_rows=int(rows.sum()), confidence=1.0,
-        evidence=f"the vocabulary has no {name!r}{vocabulary.near(name, vocabulary.analytes())}; unit {unit} left as it is",
+        evidence=f"the vocabulary has no {name!r}{near}; unit {unit} left as it is",
     )  # fmt: skip
 
 
