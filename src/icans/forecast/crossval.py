@@ -210,7 +210,7 @@ def cross_validate(
     jobs = _jobs(cohort, task, tuple(rungs), horizons, design, spec, tuple(steps), outcome, plan)
     results = _run(jobs, executor or Serial(), folder)
     fits = pd.concat([fit for _, fit in results], ignore_index=True)
-    predictions = _judged(pd.concat([frame for frame, _ in results], ignore_index=True), counts)
+    predictions = _judged([frame for frame, _ in results if len(frame)], counts)
     return CrossValidation(predictions, counts.assign(task=task.name), fits, plan, horizons, (*notes, *more))
 
 
@@ -331,10 +331,11 @@ def _fingerprint(job: _Job) -> str:
     return digest.hexdigest()
 
 
-def _judged(predictions: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+def _judged(frames: list[pd.DataFrame], counts: pd.DataFrame) -> pd.DataFrame:
     """Predictions of judged cells, in a fixed order."""
-    if "risk" not in predictions:
+    if not frames:
         return pd.DataFrame(columns=PREDICTION_COLUMNS)
+    predictions = pd.concat(frames, ignore_index=True)
     good = counts.loc[counts["reason"] == "", ["landmark_h", "horizon_h"]].drop_duplicates()
     kept = predictions.merge(good, on=["landmark_h", "horizon_h"])[PREDICTION_COLUMNS]
     # Two horizons may look equally far from a landmark ("7 d" and "to day 7" on day 0): one line is enough.
