@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pandas as pd
 import pytest
@@ -233,6 +234,39 @@ def test_many_problems_are_counted(tmp_path):
     text = report.text()
     assert len(text.split("\n")) < 30
     assert "more like the last" in text
+
+
+def test_a_column_of_rubbish_takes_no_time(tmp_path):
+    count = 5_000
+    rows = "".join(f"Q{i},{i % 900},an{i},{i},u{i}\n" for i in range(count))
+    rows += "".join(f"P1,{i % 900},crp,{i},u{i}\n" for i in range(count))
+    start = time.process_time()
+    report, _ = found(
+        tmp_path,
+        measurements="patient_id,time_h,analyte,value,unit\n" + rows,
+        treatments="patient_id,time_h,drug\n" + "".join(f"P1,0,d{i}\n" for i in range(count)),
+        assessments="patient_id,time_h,item,value\n" + "".join(f"P1,0,i{i},{i}\n" for i in range(count)),
+    )
+    assert time.process_time() - start < 20
+    told = {(p.file, p.column): p.value for p in report.problems if "more of this kind" in (p.value or "")}
+    assert told["measurements.csv", "patient_id"] == "4000 more of this kind"
+    assert told["measurements.csv", "analyte"] == "4000 more of this kind"
+    assert told["treatments.csv", "drug"] == "4000 more of this kind"
+    assert told["assessments.csv", "item"] == "4000 more of this kind"
+
+
+def test_tables_without_rows(tmp_path):
+    empty = {name: text.split("\n", 1)[0] + "\n" for name, text in TABLES.items()}
+    report, _ = found(tmp_path, **empty)
+    assert report.ok
+    assert len(read_folder(tmp_path / "study")) == 0
+
+
+def test_headers_without_end(tmp_path):
+    report, _ = found(tmp_path, events="x" * 200_000 + "\n")
+    assert any("a header of at most" in p.expected for p in report.errors)
+    report, _ = found(tmp_path, events="x," * 2_000 + "\n")
+    assert any("at most 1000 columns" in p.expected for p in report.errors)
 
 
 def test_cohort_toml_problems(tmp_path):

@@ -114,6 +114,8 @@ def escape(texts: pd.Series) -> pd.Series:
 
 def unescape(texts: pd.Series) -> pd.Series:
     """The inverse of :func:`escape`."""
+    if not texts.str.startswith("'").to_numpy(dtype=bool, na_value=False).any():
+        return texts
     marked = texts.str.fullmatch("(?s:'([=+\\-@\\t\\r'].*)?)").to_numpy(dtype=bool, na_value=False)
     return texts.where(~marked, texts.str.slice(1)) if marked.any() else texts
 

@@ -16,6 +16,8 @@ YEAR_H = 365.25 * 24.0
 AGE_SLACK_Y = 1.0
 #: Times of death are often whole days: rows up to a day later are not questioned.
 DEATH_SLACK_H = 24.0
+#: Near misses are looked for among so many patients, for so many unknown names: the search is slow.
+HINTS_FROM, HINTS = 2000, 20
 
 
 def check_across(tables: Mapping[str, Checked], findings: Findings) -> None:
@@ -61,9 +63,10 @@ def _strangers(checked: Checked, ids: list[str], findings: Findings) -> None:
     hints: dict[str | None, str] = {}
 
     def describe(value: str | None) -> tuple[str, str]:
-        if value not in hints:
-            hints[value] = near(value or "", ids[:2000])
-        return "a patient of the table 'patients'", f"Add the patient there, or correct the name{hints[value] or '.'}"
+        if value not in hints and len(hints) < HINTS:
+            hints[value] = near(value or "", ids[:HINTS_FROM])
+        hint = hints.get(value) or "."
+        return "a patient of the table 'patients'", f"Add the patient there, or correct the name{hint}"
 
     if checked.name == "changes":
         return

@@ -25,6 +25,10 @@ from icans.core.errors import DataError
 _QUOTE, _COMMA, _LF, _CR = b'",\n\r'
 #: Longest line that is parsed; a longer one is a missing line end or an unclosed quotation mark.
 LONGEST_RECORD_BYTES = 4 * 2**20
+#: The same for the header; our widest table needs some 300 bytes.
+LONGEST_HEADER_BYTES = 64 * 2**10
+#: Most columns of a table; our widest has 21, data sets for NONMEM have rarely more than a hundred.
+MOST_COLUMNS = 1000
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,12 @@ def read_raw(path: Path, findings: Findings, limits: Limits = DEFAULT_LIMITS) ->
     """
     try:
         if path.suffix.lower() == ".parquet":
-            return _from_parquet(read_parquet(path, limits), path.name)
+            table = read_parquet(path, limits)
+            if table.num_columns <= MOST_COLUMNS:
+                return _from_parquet(table, path.name)
+            expected = f"at most {MOST_COLUMNS} columns"
+            findings.add(path.name, expected, "Keep the columns of the schema.", value=str(table.num_columns))
+            return None
         return parse_csv(read_text(path, limits), path.name, findings)
     except DataError as error:
         findings.extend(error.problems)
@@ -73,8 +82,9 @@ def parse_csv(data: bytes, file: str, findings: Findings) -> RawTable | None:
     if not len(filled):
         findings.add(file, "a header line with column names", "The file has no lines.")
         return None
-    header = filled[0]
-    body = filled[1:]
+    if not _check_lengths(layout, filled, file, findings):
+        return None
+    header, body = filled[0], filled[1:]
     start, end = layout.starts[header], layout.starts[header] + layout.lengths[header]
     text = data[start:end].decode("utf-8")
     names = next(csv.reader(io.StringIO(text, newline=""), strict=True))
@@ -92,11 +102,6 @@ def parse_csv(data: bytes, file: str, findings: Findings) -> RawTable | None:
         [f"{n} cells" for n in cells[ragged[:1000]]],
         lambda _: (f"{len(names)} cells, as the header has", "Quote text that contains a comma; add missing commas."),
     )
-    long = body[layout.lengths[body] > LONGEST_RECORD_BYTES]
-    if len(long):
-        limit = f"lines of at most {LONGEST_RECORD_BYTES // 2**20} MiB"
-        findings.add_rows(file, None, "long", lines[long], None, lambda _: (limit, "Check quotes and line ends."))
-        return None
     keep = body[cells[body] == len(names)]
     try:
         columns = _cells(data[end:], len(names)) if len(keep) else [pa.array([], pa.string())] * len(names)
@@ -178,6 +183,21 @@ def _check_quotes(layout: _Layout, file: str, findings: Findings) -> bool:
     if layout.unclosed_line is not None:
         findings.add(file, "a closing quotation mark", remedy, row=layout.unclosed_line)
     return layout.unclosed_line is None and not len(layout.stray_lines)
+
+
+def _check_lengths(layout: _Layout, filled: npt.NDArray[np.int64], file: str, findings: Findings) -> bool:
+    header = filled[:1]
+    limit = np.where(filled == header, LONGEST_HEADER_BYTES, LONGEST_RECORD_BYTES)
+    long = filled[layout.lengths[filled] > limit]
+    expected = (
+        f"lines of at most {LONGEST_RECORD_BYTES // 2**20} MiB, a header of at most {LONGEST_HEADER_BYTES // 2**10} KiB"
+    )
+    remedy = "Check quotation marks and line ends."
+    findings.add_rows(file, None, "long", layout.lines[long], None, lambda _: (expected, remedy))
+    wide = layout.cells[header[0]] > MOST_COLUMNS
+    if wide:
+        findings.add(file, f"at most {MOST_COLUMNS} columns", remedy, row=1, value=str(layout.cells[header[0]]))
+    return not len(long) and not wide
 
 
 def _cells(body: bytes, width: int) -> list[Any]:

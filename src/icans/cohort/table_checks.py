@@ -7,6 +7,7 @@ lazily, so that every failure of every column is found in one pass.
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections import Counter
 from functools import cache
@@ -31,6 +32,8 @@ FREE_TEXT = frozenset(
 )
 #: Control characters, zero-width characters, marks of writing direction.
 INVISIBLE = "[\\x00-\\x1f\\x7f\u200b-\u200f\u2028-\u202e\ufeff]"
+
+_ANY_INVISIBLE = re.compile(INVISIBLE)
 
 
 def definition(name: str) -> schema.Table:
@@ -82,6 +85,8 @@ def check_header(names: list[str], table: schema.Table, file: str, findings: Fin
 
 def check_text(values: pd.Series, column: str, table: str, raw: RawTable, findings: Findings) -> None:
     """Formulas, stray spaces and control characters, and words that stand for a missing value."""
+    if not any(_suspect(word) for word in values.dropna().unique()):
+        return
     free = table == "changes" or (column in FREE_TEXT and not (table == "grades" and column == "source"))
     formula = np.flatnonzero(cells.is_formula(values))
     if len(formula):
@@ -121,6 +126,17 @@ def check_text(values: pd.Series, column: str, table: str, raw: RawTable, findin
     words = np.flatnonzero(plain.str.lower().isin(cells.MISSING_WORDS - {"none", "unknown"}).to_numpy(bool))
     remedy = "Leave the cell empty where the value is missing."
     _rows(findings, raw, column, "word", words, values, "a name or an empty cell", remedy, "error")
+
+
+def _suspect(word: str) -> bool:
+    """Whether a text deserves the full checks; most columns have few different texts and none that do."""
+    return (
+        word[:1] in "=+-@'\t\r"
+        or word != word.strip()
+        or len(word) > DEFAULT_LIMITS.cell_chars
+        or word.lower() in cells.MISSING_WORDS
+        or _ANY_INVISIBLE.search(word) is not None
+    )
 
 
 def _rows(

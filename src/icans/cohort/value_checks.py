@@ -13,13 +13,15 @@ import pandas as pd
 
 from icans.cohort import schema
 from icans.cohort.cells import NUMBER
-from icans.cohort.findings import Findings
+from icans.cohort.findings import Describe, Findings
 from icans.cohort.vocabulary import Analyte, Item, by_synonym, drugs, items, near
 from icans.core.errors import UnitError
 from icans.core.units import SPELLINGS, convert, ucum
 
 #: Hours by which a product may be given away from time 0 before we ask whether time 0 is the infusion.
 INFUSION_SLACK_H = 24.0
+#: Most pairs of analyte and unit that are looked at; each takes a parser of units. Laboratories send some hundreds.
+MOST_UNITS = 2000
 #: Same key twice: an error where it makes the data contradict themselves, otherwise kept and told.
 DUPLICATE_ERRORS = frozenset({"patients", "grades"})
 
@@ -40,17 +42,19 @@ class _Reporter:
     def __init__(self, checked: Checked, findings: Findings) -> None:
         self.checked, self.findings = checked, findings
 
+    def each(self, where: np.ndarray, column: str, kind: str, describe: Describe, *, error: bool = True) -> None:
+        """Problems at row positions ``where``, described value by value."""
+        shown = self.checked.frame[column].iloc[where[:1000]]
+        severity = "error" if error else "warning"
+        lines = self.checked.lines[where]
+        self.findings.add_rows(self.checked.file, column, kind, lines, shown, describe, severity=severity)
+
     def rows(
         self, mask: np.ndarray | pd.Series, column: str, kind: str, expected: str, remedy: str, *, error: bool = True
     ) -> None:
+        """Problems at the rows of ``mask``, all described alike."""
         where = np.flatnonzero(np.asarray(mask, dtype=bool))
-        if len(where):
-            shown = self.checked.frame[column].iloc[where[:1000]]
-            severity = "error" if error else "warning"
-            lines = self.checked.lines[where]
-            self.findings.add_rows(
-                self.checked.file, column, kind, lines, shown, lambda _: (expected, remedy), severity=severity
-            )
+        self.each(where, column, kind, lambda _: (expected, remedy), error=error)
 
 
 def check_values(checked: Checked, analytes: Mapping[str, Analyte], findings: Findings) -> None:
@@ -103,40 +107,49 @@ def _is_date(text: str) -> bool:
 
 def _measurements(frame: pd.DataFrame, analytes: Mapping[str, Analyte], tell: _Reporter) -> None:
     names = frame["analyte"]
-    for name in names.dropna().unique():
-        if name and name not in analytes:
-            remedy = f"Use a name of the vocabulary{near(name, analytes)}"
-            tell.rows((names == name).to_numpy(bool), "analyte", "analyte", "an analyte of the vocabulary",
-                      remedy if remedy.endswith("?") else remedy + ", or declare an extra analyte.")  # fmt: skip
-    units = frame["unit"].fillna("")
-    codes, pairs = pd.factorize(pd.MultiIndex.from_arrays([names.fillna(""), units]))
+    unknown = (names.notna() & names.ne("") & ~names.isin(list(analytes))).to_numpy(bool)
+
+    def describe(value: str | None) -> tuple[str, str]:
+        hint = near(value or "", analytes) or ", or declare an extra analyte."
+        return "an analyte of the vocabulary", f"Use a name of the vocabulary{hint}"
+
+    tell.each(np.flatnonzero(unknown), "analyte", "analyte", describe)
+    _censoring(frame, tell)
+    if frame.empty:
+        return
+    codes, pairs = pd.factorize(pd.MultiIndex.from_arrays([names.fillna(""), frame["unit"].fillna("")]))
     values = frame["value"].to_numpy(float)
     order = np.argsort(codes, kind="stable")
     edges = np.searchsorted(codes[order], np.arange(len(pairs) + 1))
+    seen = 0
     for index, (name, unit) in enumerate(pairs):
-        if name in analytes:
-            rows = order[edges[index] : edges[index + 1]]
+        if name not in analytes:
+            continue
+        rows = order[edges[index] : edges[index + 1]]
+        seen += 1
+        if seen > MOST_UNITS:
+            words = (f"at most {MOST_UNITS} different units", "Check what stands in the column.")
+            tell.each(rows, "unit", "units", lambda _, w=words: w)
+        else:
             _unit_and_range(analytes[name], unit, rows, values, tell)
-    _censoring(frame, tell)
 
 
 def _unit_and_range(analyte: Analyte, unit: str, rows: np.ndarray, values: np.ndarray, tell: _Reporter) -> None:
-    mask = np.zeros(len(values), dtype=bool)
-    expected = f"a unit that converts to {analyte.unit} ({analyte.name})"
     try:
         canonical = convert(values[rows], unit or analyte.unit, analyte.unit, molar_mass_g_mol=analyte.molar_mass)
     except UnitError as error:
-        mask[rows] = True
-        tell.rows(mask, "unit", "unit", expected, _unit_remedy(unit, analyte, error))
+        words = (f"a unit that converts to {analyte.unit} ({analyte.name})", _unit_remedy(unit, analyte, error))
+        tell.each(rows, "unit", "unit", lambda _: words)
         return
     with np.errstate(invalid="ignore"):
         outside = (canonical < analyte.low) | (canonical > analyte.high)
     if outside.any():
-        mask[rows[outside]] = True
         declared = f" declared in {unit}" if unit else ", no unit declared"
         bounds = f"{analyte.low:g} to {analyte.high:g} {analyte.unit} ({analyte.name}{declared})"
         remedy = "It is loaded; harmonisation looks for a wrong unit. Correct it where it is a typing error."
-        tell.rows(mask, "value", "implausible", f"a plausible value, {bounds}", remedy, error=False)
+        tell.each(
+            rows[outside], "value", "implausible", lambda _: (f"a plausible value, {bounds}", remedy), error=False
+        )
 
 
 def _unit_remedy(unit: str, analyte: Analyte, error: UnitError) -> str:
@@ -171,16 +184,17 @@ def _censoring(frame: pd.DataFrame, tell: _Reporter) -> None:
 def _treatments(frame: pd.DataFrame, tell: _Reporter) -> None:
     names = frame["drug"]
     known, synonyms = drugs(), by_synonym()
-    for name in names.dropna().unique():
-        if not name or name in known:
-            continue
-        mask = (names == name).to_numpy(bool)
-        generic = synonyms.get(name.strip().lower())
-        if generic is not None:
-            tell.rows(mask, "drug", "drug.synonym", "the generic name in lower case", f"Write {generic!r}.")
-        else:
-            remedy = f"It is loaded as it stands{near(name, known)}"
-            tell.rows(mask, "drug", "drug.unknown", "a drug of the vocabulary", remedy, error=False)
+    unknown = (names.notna() & names.ne("") & ~names.isin(list(known))).to_numpy(bool)
+    other = unknown & names.str.strip().str.lower().isin(list(synonyms)).to_numpy(bool)
+
+    def generic(value: str | None) -> tuple[str, str]:
+        return "the generic name in lower case", f"Write {synonyms[(value or '').strip().lower()]!r}."
+
+    def strange(value: str | None) -> tuple[str, str]:
+        return "a drug of the vocabulary", f"It is loaded as it stands{near(value or '', known) or '.'}"
+
+    tell.each(np.flatnonzero(other), "drug", "drug.synonym", generic)
+    tell.each(np.flatnonzero(unknown & ~other), "drug", "drug.unknown", strange, error=False)
     bare = (frame["amount"].notna() & frame["unit"].isna()).to_numpy(bool)
     tell.rows(bare, "amount", "unit", "a unit of the amount in 'unit'", "Fill 'unit'.", error=False)
     far = ((names == "car_t") & (frame["time_h"].abs() > INFUSION_SLACK_H)).to_numpy(bool)
@@ -212,16 +226,18 @@ def _recordings(frame: pd.DataFrame, tell: _Reporter) -> None:
 def _assessments(frame: pd.DataFrame, tell: _Reporter) -> None:
     known = items()
     names, values = frame["item"], frame["value"]
-    for name in names.dropna().unique():
+    unknown = (names.notna() & names.ne("") & ~names.isin(list(known))).to_numpy(bool)
+
+    def describe(value: str | None) -> tuple[str, str]:
+        return "an item of the vocabulary", f"Use a name of the vocabulary{near(value or '', known) or '.'}"
+
+    tell.each(np.flatnonzero(unknown), "item", "item", describe)
+    for name in set(names.dropna().unique()) & set(known):
         mask = (names == name).to_numpy(bool)
-        if name in known:
-            wrong = mask.copy()
-            wrong[mask] = _wrong_values(values[mask], known[name])
-            expected, remedy = _item_words(known[name])
-            tell.rows(wrong, "value", f"item:{name}", expected, remedy)
-        elif name:
-            hint = near(name, known) or "."
-            tell.rows(mask, "item", "item", "an item of the vocabulary", f"Use a name of the vocabulary{hint}")
+        wrong = mask.copy()
+        wrong[mask] = _wrong_values(values[mask], known[name])
+        expected, remedy = _item_words(known[name])
+        tell.rows(wrong, "value", f"item:{name}", expected, remedy)
 
 
 def _wrong_values(values: pd.Series, item: Item) -> np.ndarray:
