@@ -119,7 +119,7 @@ def synthetic_data(can_validate: bool | None = True, n: int = 60, synthetic: boo
         audit=_audit(can_validate),
         tasks=(
             Task("icans_any", "Any ICANS", "First ICANS grade of 1 or more; death competes."),
-            Task("icans_severe_cases", "Grade 3 or more, among cases", cases_only=True),
+            Task("icans_severe_cases", "Grade 3 or more, among cases", cases_only=True, anchor="onset"),
         ),
         headline=Headline("icans_any", "ridge", 72.0, HORIZON_H),
         performance=_performance(rng),
@@ -163,9 +163,17 @@ def _audit(can_validate: bool | None) -> Audit:
     bad = can_validate is False
     table = pd.DataFrame(
         [
-            ("icans_any", "source only", "leak" if bad else "pass", 0.99 if bad else 0.54, 0.42, 1.0, "source alone"),
-            ("icans_any", "decimals", "pass", 0.55, 0.45, 0.65, "rounding alone"),
-            ("icans_any", "missingness", "suspect", 0.63, 0.52, 0.74, "pattern of what was measured"),
+            (
+                "icans_any",
+                "source only",
+                "separates" if bad else "quiet",
+                0.99 if bad else 0.54,
+                0.42,
+                1.0,
+                "source alone",
+            ),
+            ("icans_any", "decimals", "quiet", 0.55, 0.45, 0.65, "rounding alone"),
+            ("icans_any", "missingness", "tells", 0.63, 0.52, 0.74, "pattern of what was measured"),
         ],
         columns=["task", "check", "verdict", "value", "low", "high", "what"],
     )
@@ -191,8 +199,8 @@ def _performance(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _comparisons() -> pd.DataFrame:
-    rows = [("icans_any", "gbm", "ridge", 72.0, HORIZON_H, "auc", 0.01, -0.04, 0.06)]
-    columns = ["task", "model", "reference_model", "landmark_h", "horizon_h", "metric", "difference", "low", "high"]
+    rows = [("icans_any", 72.0, HORIZON_H, "auc", "gbm", "ridge", 0.01, -0.04, 0.06)]
+    columns = ["task", "landmark_h", "horizon_h", "metric", "model_a", "model_b", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 

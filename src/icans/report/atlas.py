@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "MRI": ("mri",),
     "Vital signs and bedside": ("vital", "clinical"),
     "Urine": ("urine",),
+    "Other": ("unknown",),
 }
 
 ALL = "All patients"
@@ -62,6 +64,9 @@ WINDOWS = (
     Window("Days 7–14", 7 * 24.0, 15 * 24.0),
     Window("Days 15–30", 15 * 24.0, 31 * 24.0),
 )
+
+#: Stands between the units of an analyte that comes in several.
+SEVERAL = " | "
 
 COLUMNS = (
     "source", "group", "analyte", "label", "unit", "matrix", "scale", "stratum", "window", "n", "n_values",
@@ -95,7 +100,15 @@ def atlas(
     DataFrame
         One row for every analyte, matrix, stratum and window (:data:`COLUMNS`). ``scale`` is ``log2`` or ``sd``;
         ``unit`` is the unit of the values as harmonised (several: joined, and nothing is summarised).
+
+    Raises
+    ------
+    ValueError
+        Windows overlap, or ``by`` is none of the above.
     """
+    for earlier, later in pairwise(sorted(windows, key=lambda w: w.start_h)):
+        if later.start_h < earlier.end_h:
+            raise ValueError(f"window {later.name!r} overlaps window {earlier.name!r}")
     rows = _values(cohort, windows)
     strata = _strata(cohort, by)
     if rows.empty:
@@ -104,7 +117,7 @@ def atlas(
     table = pd.concat(parts, ignore_index=True)
     table["window"] = table["place"].map({i: w.name for i, w in enumerate(windows)})
     table = _describe(table, rows)
-    table.loc[table["unit"].str.contains(" | ", regex=False), ["median", "q1", "q3"]] = np.nan
+    table.loc[table["unit"].str.contains(SEVERAL, regex=False), ["median", "q1", "q3"]] = np.nan
     table["shown"] = table["median"].notna()
     table["change"] = _change(table)
     order = {name: i for i, name in enumerate(SOURCES)}
@@ -117,14 +130,19 @@ def atlas(
     return table[list(COLUMNS)]
 
 
+def unclear_units(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Labels of the analytes of an atlas that come in several units, and of those whose unit was not declared."""
+    first = table.drop_duplicates(["analyte", "matrix"])
+    several = first["unit"].str.contains(SEVERAL, regex=False)
+    return first.loc[several, "label"].tolist(), first.loc[first["unit"] == "?", "label"].tolist()
+
+
 def _values(cohort: Cohort, windows: Sequence[Window]) -> pd.DataFrame:
     """Values with their window's place; a censored value at its limit."""
     rows = cohort.measurements
     place = np.full(len(rows), -1)
     for i, window in enumerate(windows):
         inside = (rows["time_h"] >= window.start_h) & (rows["time_h"] < window.end_h)
-        if (place[inside.to_numpy()] >= 0).any():
-            raise ValueError(f"window {window.name!r} overlaps an earlier one")
         place[inside.to_numpy()] = i
     at_limit = rows["censor"] == "left"
     value = rows["value"].where(~(rows["censor"].isin(["left", "right"]) & rows["limit"].notna()), rows["limit"])
@@ -137,7 +155,7 @@ def _values(cohort: Cohort, windows: Sequence[Window]) -> pd.DataFrame:
 
 def _usual_matrix(names: pd.Series) -> pd.Series:
     known = analytes()
-    return names.map({n: known[n].matrix for n in names.unique() if n in known}).astype(object)
+    return names.map({n: known[n].matrix for n in names.unique() if n in known}).astype(object).fillna("unknown")
 
 
 def _strata(cohort: Cohort, by: str | pd.Series | None) -> dict[str, pd.Index]:
@@ -192,14 +210,14 @@ def _describe(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Names, units, source and scale of each analyte."""
     known = analytes()
     home = {matrix: source for source, matrices in SOURCES.items() for matrix in matrices}
-    units = rows.groupby(["analyte", "matrix"])["unit"].agg(lambda u: " | ".join(sorted(set(u))))
+    units = rows.groupby(["analyte", "matrix"])["unit"].agg(lambda u: SEVERAL.join(sorted(set(u))))
     keys = pd.MultiIndex.from_frame(table[["analyte", "matrix"]])
     name = table["analyte"]
     return table.assign(
         label=name.map(lambda n: known[n].label if n in known else n.replace("_", " ")),
         group=name.map(lambda n: known[n].group if n in known else "other"),
         scale=name.map(lambda n: "log2" if n not in known or known[n].log else "sd"),
-        source=table["matrix"].map(home).fillna("Vital signs and bedside"),
+        source=table["matrix"].map(home).fillna("Other"),
         unit=units.reindex(keys).to_numpy(),
     )
 

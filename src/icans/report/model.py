@@ -21,7 +21,7 @@ _CELL = ("task", "model", "landmark_h", "horizon_h")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "findings": ("analyte", "scope", "kind", "proposal", "n_rows", "confidence", "evidence"),
     "performance": (*_CELL, "metric", "value", "low", "high", "n", "events"),
-    "comparisons": (*_CELL, "reference_model", "metric", "difference", "low", "high"),
+    "comparisons": ("task", "landmark_h", "horizon_h", "metric", "model_a", "model_b", "difference", "low", "high"),
     "calibration": (*_CELL, "predicted", "observed"),
     "decision": (*_CELL, "threshold", "net_benefit"),
     "grade_paths": ("model", "landmark_h", "lead_h", "rps"),
@@ -32,18 +32,24 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
+#: Longest text that is used as the label of a model in figures.
+LABEL_LENGTH = 28
+
+
 @dataclass(frozen=True)
 class Task:
     """One thing that was forecast.
 
     ``cases_only`` marks a task that compares patients who all had ICANS (severity, onset day, path): it does not
-    suffer when the outcome and the source of the data coincide.
+    suffer when the outcome and the source of the data coincide. ``anchor`` is what landmarks count from:
+    ``"infusion"``, or ``"onset"`` (each patient's own).
     """
 
     name: str
     label: str
     description: str = ""
     cases_only: bool = False
+    anchor: str = "infusion"
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ class ReportData:
     performance
         One row per task, model, landmark, horizon and metric, with interval, patients and events.
     comparisons
-        Paired differences ``model - reference_model`` with interval.
+        Paired differences ``model_a - model_b`` with interval.
     calibration
         Points of the flexible calibration curves (``low``/``high``: band).
     decision
@@ -118,7 +124,8 @@ class ReportData:
     forecasts
         Risks of single patients over landmarks (``low``/``high``: interval).
     models
-        Label by model name, in the order of the ladder; also sets the order of figures and tables.
+        Label or description by model name, in the order of the ladder, which is that of figures and tables. What is
+        too long for a label (:data:`LABEL_LENGTH`) is printed once, as a description.
     shown_models
         Models drawn in calibration and decision curves (default: the headline's model and its neighbours).
     sample_patients
@@ -175,8 +182,9 @@ class ReportData:
         return known.get(name, Task(name, name.replace("_", " ")))
 
     def model_label(self, name: str) -> str:
-        """How a model is called in the report."""
-        return self.models.get(name, name.replace("_", " "))
+        """How a model is called in figures and tables."""
+        label = self.models.get(name, name)
+        return label if len(label) <= LABEL_LENGTH and label != name else name.replace("_", " ")
 
     def model_order(self, names: Sequence[str]) -> list[str]:
         """``names`` without repeats, in the order of the ladder; undeclared ones last, as met."""

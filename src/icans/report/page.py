@@ -23,11 +23,19 @@ ROW_LIMIT = 200
 
 #: Words in a verdict (regular expressions, in the order in which they are tried) and the look of its chip.
 VERDICTS: tuple[tuple[str, str], ...] = (
-    (r"\b(no|not a|without) (leak|problem)", "good"),
-    (r"\b(cannot|not possible|fail\w*|leak\w*|block\w*|error|severe|bad|critical|confounded|alarm)\b", "bad"),
-    (r"\b(warn\w*|caution|suspect\w*|unsure|partial|weak|possible|undecided|uninformative|not run)\b", "caution"),
-    (r"\b(pass\w*|ok|clear|clean|good|none found|fine)\b", "good"),
+    (r"\b(not estimable|not run|skipped)\b", "neutral"),
+    (r"\b(no|not a|without) (leak|problem)|none found", "good"),
+    (r"\b(separates|found|fails?|failed|leaks?|cannot|confounded|error)\b", "bad"),
+    (r"\b(tells|warns?|warning|caution|suspect|undecided|uninformative)\b", "caution"),
+    (r"\b(quiet|pass|passes|passed|ok|clear|clean|good)\b", "good"),
 )
+
+#: How columns are printed wherever they occur, and what they are called.
+COLUMN_SHOWN: dict[str, Callable[[Any], str]] = {
+    "landmark_h": fmt.landmark, "horizon_h": fmt.horizon, "lead_h": fmt.horizon, "time_h": fmt.landmark,
+    "metric": fmt.metric,
+}  # fmt: skip
+COLUMN_NAMES = {"landmark_h": "landmark", "horizon_h": "horizon", "lead_h": "ahead", "time_h": "time"}
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,9 @@ class Builder:
         """What stands before every caption when the data are synthetic."""
         return f"{SYNTHETIC_LABEL}. " if self.data.is_synthetic else ""
 
+    def _task(self, name: str) -> str:
+        return self.data.task(name).label
+
     def picture(self, figure: Figure, title: str, caption: str, alt: str) -> Picture:
         """A figure as a block; ``figure`` is used up."""
         self.figures += 1
@@ -198,7 +209,9 @@ class Builder:
         """
         self.tables += 1
         shown = frame.head(ROW_LIMIT)
-        columns = [_printed(shown[c], (show or {}).get(str(c))) for c in shown.columns]
+        said = {**COLUMN_SHOWN, "task": self._task, "model": self.data.model_label, **(show or {})}
+        columns = [_printed(shown[c], said.get(str(c))) for c in shown.columns]
+        called = {**COLUMN_NAMES, **(names or {})}
         left_out = ""
         if len(frame) > ROW_LIMIT:
             where = f"{self.data.tables_folder}/{file}" if file else f"the folder {self.data.tables_folder}"
@@ -206,7 +219,7 @@ class Builder:
         return Grid(
             number=self.tables,
             title=self.label + title,
-            columns=tuple(_head((names or {}).get(str(c), str(c))) for c in shown.columns),
+            columns=tuple(_head(called.get(str(c), str(c))) for c in shown.columns),
             rows=tuple(zip(*columns, strict=True)) if len(shown) else (),
             numeric=tuple(_is_numeric(shown[c], column) for c, column in zip(shown.columns, columns, strict=True)),
             note=note,
@@ -214,6 +227,14 @@ class Builder:
             folded=len(frame) > FOLD_ABOVE if fold is None else fold,
             row_heads=row_heads,
         )
+
+
+def merge_interval(table: pd.DataFrame, value: str = "value") -> pd.DataFrame:
+    """``value``, ``low`` and ``high`` in one column of text, where a table has all three."""
+    if not {value, "low", "high"} <= set(table.columns):
+        return table
+    shown = [fmt.estimate(*row) for row in table[[value, "low", "high"]].itertuples(index=False)]
+    return table.drop(columns=["low", "high"]).assign(**{value: pd.Series(shown, index=table.index, dtype=object)})
 
 
 def verdict(text: object) -> Chip:

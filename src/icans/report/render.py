@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -36,33 +36,46 @@ from icans.report.sections import (
     run,
 )
 
-#: The chapters, in the order in which they are read.
-SECTIONS: tuple[Callable[[Builder], Section], ...] = (
-    glance.section,
-    patients.section,
-    quality.section,
-    missingness.section,
-    grades.section,
-    atlas.section,
-    forecasts.section,
-    audit.section,
-    individuals.section,
-    limits.section,
-    run.section,
-)
+#: The chapters by name, in the order in which they are read.
+SECTIONS: dict[str, Callable[[Builder], Section]] = {
+    "glance": glance.section,
+    "patients": patients.section,
+    "quality": quality.section,
+    "missingness": missingness.section,
+    "grades": grades.section,
+    "atlas": atlas.section,
+    "forecasts": forecasts.section,
+    "audit": audit.section,
+    "individuals": individuals.section,
+    "limits": limits.section,
+    "run": run.section,
+}
 
 
-def render(data: ReportData) -> str:
+def render(data: ReportData, only: Sequence[str] | None = None) -> str:
     """The report as HTML.
+
+    Parameters
+    ----------
+    data
+        What was found.
+    only
+        Names of :data:`SECTIONS` to make (default: all). Texts point to sections by number; a part of a report is for
+        looking at, not for handing over.
 
     Raises
     ------
     DataError
         A table lacks columns (all problems at once).
+    KeyError
+        A name of ``only`` is none.
     """
     check(data)
+    unknown = set(only or ()) - set(SECTIONS)
+    if unknown:
+        raise KeyError(f"no sections {sorted(unknown)}; there are {list(SECTIONS)}")
     builder = Builder(data)
-    sections = [make(builder) for make in SECTIONS]
+    sections = [make(builder) for name, make in SECTIONS.items() if only is None or name in only]
     script = _asset("report.js")
     return _environment().get_template("report.html.j2").render(
         data=data,

@@ -31,7 +31,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 #: Toxicity grades 0 to 5: from pale to dark with even steps of lightness.
-GRADES = ("#dfe7d3", "#fdd692", "#f79a5b", "#dc5b5c", "#992d6b", "#3b0f51")
+GRADES = ("#e4ebd8", "#fbc873", "#f79a5b", "#dc5b5c", "#992d6b", "#3b0f51")
 
 #: Verdicts, as (background, text) of a chip; the word is always printed, colour only helps.
 CHIPS: dict[str, tuple[str, str]] = {
@@ -98,11 +98,9 @@ def grade_colour(grade: float) -> str:
 
 
 def readable_on(background: Sequence[float]) -> str:
-    """Ink or white, whichever contrasts more with an RGB background (components 0 to 1)."""
+    """Black or white, whichever contrasts more with an RGB background (components 0 to 1): always 4.5 or more."""
     light = luminance(background)
-    against_white = 1.05 / (light + 0.05)
-    against_ink = (light + 0.05) / (luminance(_rgb(INK)) + 0.05)
-    return PAPER if against_white > against_ink else INK
+    return PAPER if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "#000000"
 
 
 def luminance(rgb: Sequence[float]) -> float:
@@ -126,7 +124,3 @@ def sequential() -> Colormap:
 
     stops = ("#f7f9fb", "#d3e2ef", "#9dc0dd", "#5c96c4", "#2a6ba3", "#123f6d")
     return LinearSegmentedColormap.from_list("icans_sequential", stops).with_extremes(bad="#eceff1")
-
-
-def _rgb(code: str) -> tuple[float, float, float]:
-    return tuple(int(code[i : i + 2], 16) / 255 for i in (1, 3, 5))  # type: ignore[return-value]

@@ -143,10 +143,10 @@ def _numbers(cohort: Cohort) -> Iterable[tuple[str, pd.Series]]:
         for unit in sorted(units[patients[column].notna()].unique()):
             yield f"{label}, {fmt.unit(unit)}", patients[column].where(units == unit)
     for name in BASELINE_ANALYTES:
-        values = _baseline(cohort, name)
-        if len(values):
-            entry = analytes()[name]
-            yield f"Baseline {_lower(entry.label)}, {fmt.unit(entry.unit)}", values.reindex(patients.index)
+        rows = _baseline(cohort, name)
+        for unit in sorted(rows["unit"].unique()):
+            label = f"Baseline {_lower(analytes()[name].label)}, {fmt.unit(unit)}"
+            yield label, rows.loc[rows["unit"] == unit, "value"].reindex(patients.index)
     for toxicity in ("ICANS", "CRS"):
         onset = onset_h(cohort, toxicity) / HOURS_PER_DAY
         if len(onset):
@@ -174,12 +174,14 @@ def _factors(cohort: Cohort) -> Iterable[tuple[str, pd.Series]]:
         yield "Died during follow-up", pd.Series(np.where(patients.index.isin(dead), "yes", "no"), patients.index)
 
 
-def _baseline(cohort: Cohort, analyte: str) -> pd.Series:
-    """Last value at or before infusion, within :data:`BASELINE_REACH_H`, by patient."""
+def _baseline(cohort: Cohort, analyte: str) -> pd.DataFrame:
+    """Last value at or before infusion, within :data:`BASELINE_REACH_H`, and its unit ("?": none), by patient."""
     rows = cohort.measurements
     mine = (rows["analyte"] == analyte) & rows["value"].notna()
     mine &= (rows["time_h"] <= 0) & (rows["time_h"] >= -BASELINE_REACH_H)
-    return rows[mine].sort_values("time_h", kind="stable").groupby("patient_id")["value"].last()
+    last = rows[mine].sort_values("time_h", kind="stable").drop_duplicates("patient_id", keep="last")
+    last = last.assign(unit=last["unit"].astype(object).fillna("?"))
+    return last.set_index("patient_id")[["value", "unit"]]
 
 
 def _describe(

@@ -107,6 +107,13 @@ def plain_log_ticks(axis: object) -> None:
     axis.set_minor_formatter(NullFormatter())  # type: ignore[attr-defined]
 
 
+def grouped_ticks(axis: object) -> None:
+    """Plain numbers with grouped thousands."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.6g}".replace("-", "−")))  # type: ignore[attr-defined]
+
+
 def percent_ticks(axis: object) -> None:
     """Shares as percentages."""
     from matplotlib.ticker import FuncFormatter

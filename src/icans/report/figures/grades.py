@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from icans.report import style
+from icans.report.atlas import MIN_PATIENTS
 from icans.report.figures import base
 from icans.report.outcomes import grade_shares
 
@@ -44,6 +45,9 @@ def fig_grade_shares(daily: pd.DataFrame, toxicity: str, first_day: int = 0, las
                 edgecolor="#9aa4ae", linewidth=0.3,
             )  # fmt: skip
         floor += height
+    few = shares.loc[(shares["n"] > 0) & (shares["n"] < MIN_PATIENTS), "day"]
+    ax.bar(few, 1, width=0.88, color=style.PAPER, alpha=0.65, lw=0)
+    ax.bar(few, 1, width=0.88, facecolor="none", edgecolor="#b9c2cb", hatch="////", lw=0)
     for day, n in zip(shares["day"], shares["n"], strict=True):
         ax.text(day, 1.02, f"{n}", ha="center", va="bottom", fontsize=6.5, color=style.SOFT)
     ax.annotate("n graded", (first_day - 0.7, 1.02), ha="right", va="bottom", fontsize=6.5, color=style.SOFT)

@@ -31,7 +31,8 @@ def fig_ladder(table: pd.DataFrame, labels: Mapping[str, str] | None = None) -> 
     models = [m for m in labels if m in set(table["model"])]
     landmarks = sorted(table["landmark_h"].unique())
     name = str(table["metric"].iloc[0])
-    fig = base.new(max(3.4, 1.9 + 1.75 * len(landmarks)), 1.15 + 0.26 * len(models))
+    panel = 1.75 if len(landmarks) <= 4 else 1.35
+    fig = base.new(max(3.4, 1.9 + panel * len(landmarks)), 1.15 + 0.26 * len(models))
     axes = fig.subplots(1, len(landmarks), sharex=True, sharey=True, squeeze=False)[0]
     for ax, landmark in zip(axes, landmarks, strict=True):
         _panel(ax, table[table["landmark_h"] == landmark].set_index("model"), models, name)
@@ -58,7 +59,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, models: list[str], metric: str) -> None
         ax.plot(row["value"], y, marker="o", ms=5, color=shade, mec=style.PAPER, mew=0.7)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    ax.locator_params(axis="x", nbins=5)
+    ax.locator_params(axis="x", nbins=4)
 
 
 def _events(ax: Axes, rows: pd.DataFrame) -> None:

@@ -153,6 +153,7 @@ def _lab_lane(ax: Axes, one: Cohort, name: str) -> None:
         base.plain_log_ticks(ax.yaxis)
     else:
         ax.locator_params(axis="y", nbins=3)
+        base.grouped_ticks(ax.yaxis)
     unit = rows["unit"].dropna()
     label = known.label if known is not None else name
     _name(ax, f"{label}\n{fmt.unit(unit.iloc[0] if len(unit) else None)}")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from icans.cohort.cohort import Cohort
 from icans.report import format as fmt
-from icans.report.atlas import ALL, MIN_PATIENTS, atlas
+from icans.report.atlas import ALL, MIN_PATIENTS, atlas, unclear_units
 from icans.report.figures.atlas import fig_atlas
 from icans.report.model import ReportData
 from icans.report.outcomes import outcome_groups
@@ -17,9 +17,10 @@ from icans.report.page import Builder, Callout, Heading, Section, Text, absent, 
 LEAD = "How each marker moved in the windows before, during and after the toxicity. Every cell comes from this cohort."
 
 CAPTION = (
-    "Each cell: median over patients (a patient counts once), n patients, colour by change from the baseline. Hatched: "
-    f"fewer than {MIN_PATIENTS} patients, not summarised. Empty: nobody measured. ≤: at least half of the patients "
-    "were below a limit. Patients differ between windows: those who stay in hospital are sicker."
+    "Each cell: median over patients (a patient counts once), n patients, colour by change from the baseline. "
+    f"Hatched: fewer than {MIN_PATIENTS} patients, or several units: not summarised. Empty: nobody measured. "
+    "≤: at least half of the patients were below a limit. Patients differ between windows: those who stay in hospital "
+    "are sicker."
 )
 
 
@@ -30,7 +31,7 @@ def section(builder: Builder) -> Section:
         return Section("atlas", "Temporal biomarker atlas", LEAD, (absent("The cohort has no measurements."),))
     table = atlas(cohort)
     split, why = _split(builder.data, cohort)
-    blocks = [_picture(builder, table, (ALL,), "Temporal biomarker atlas, all patients")]
+    blocks = [_units(table), _picture(builder, table, (ALL,), "Temporal biomarker atlas, all patients")]
     if split is not None:
         parted = atlas(cohort, by=split)
         strata = tuple(s for s in dict.fromkeys(parted["stratum"]) if s != ALL)
@@ -44,6 +45,17 @@ def section(builder: Builder) -> Section:
     elif why is not None:
         blocks.append(why)
     return Section("atlas", "Temporal biomarker atlas", LEAD, blocks_of(blocks, _numbers(builder, table)))
+
+
+def _units(table: pd.DataFrame) -> Callout | None:
+    """Says which rows are not in one known unit."""
+    several, undeclared = unclear_units(table)
+    lines = []
+    if several:
+        lines.append(f"In several units, therefore not summarised: {fmt.joined(several)}.")
+    if undeclared:
+        lines.append(f"Unit not declared, shown as delivered; values may mix units: {fmt.joined(undeclared)}.")
+    return Callout("Units are not settled", tuple(lines), "caution") if lines else None
 
 
 def _split(data: ReportData, cohort: Cohort) -> tuple[str | None, Any]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
-from icans.report import format as fmt
 from icans.report.model import Audit
-from icans.report.page import Builder, Bullets, Callout, Grid, Section, blocks_of, verdict
+from icans.report.page import Builder, Bullets, Callout, Section, blocks_of, merge_interval, verdict
 
 LEAD = (
     "Whether the outcome can be told from things that no disease causes: the source, the units, the rounding, what "
     "was measured, how long the record is."
 )
+
+#: Checks up to which all are printed in the open, and the columns of the short table beyond.
+FEW = 15
+BRIEF = ("task", "check", "scope", "data", "value", "verdict", "meaning", "what")
 
 
 def section(builder: Builder) -> Section:
@@ -21,7 +26,7 @@ def section(builder: Builder) -> Section:
         missing = Callout("No leakage audit was run", ("No score of this report should be quoted.",), "bad")
         return Section("audit", "Leakage audit", LEAD, (missing,))
     sentences = Bullets(audit.sentences) if audit.sentences else None
-    return Section("audit", "Leakage audit", LEAD, blocks_of(_judgement(audit), sentences, _table(builder, audit)))
+    return Section("audit", "Leakage audit", LEAD, blocks_of(_judgement(audit), sentences, _tables(builder, audit)))
 
 
 def _judgement(audit: Audit) -> Callout:
@@ -36,16 +41,20 @@ def _judgement(audit: Audit) -> Callout:
     return Callout("No check found a leak that would explain the scores", (), "good")
 
 
-def _table(builder: Builder, audit: Audit) -> Grid:
-    table = audit.table.copy()
-    if {"value", "low", "high"} <= set(table.columns):
-        shown = [fmt.estimate(*row) for row in table[["value", "low", "high"]].itertuples(index=False)]
-        table["value"] = shown
-        table = table.drop(columns=["low", "high"])
-    for column, show in (("landmark_h", fmt.landmark), ("horizon_h", fmt.horizon)):
-        if column in table:
-            table[column] = table[column].map(show)
-    if "verdict" in table:
-        table["verdict"] = pd.Series([verdict(v) for v in table["verdict"]], index=table.index, dtype=object)
-    names = {"landmark_h": "landmark", "horizon_h": "horizon", "value": "value (interval)"}
-    return builder.table(table, "Checks of the audit", names=names, file="audit.parquet", fold=False)
+def _tables(builder: Builder, audit: Audit) -> tuple[Any, ...]:
+    """The checks that speak up in the open, every check folded."""
+    table = merge_interval(audit.table)
+    names = {"value": "AUROC (interval)", "events": "cases", "columns": "features"}
+    if "verdict" not in table:
+        return (builder.table(table, "Checks of the audit", names=names, file="audit.parquet", fold=False),)
+    chips = [verdict(word) for word in table["verdict"]]
+    table["verdict"] = pd.Series(chips, index=table.index, dtype=object)
+    loud = table[[chip.look in ("bad", "caution") for chip in chips]]
+    if len(table) <= FEW or loud.empty:
+        return (builder.table(table, "Checks of the audit", names=names, file="audit.parquet", fold=len(table) > FEW),)
+    loud = loud.iloc[sorted(range(len(loud)), key=lambda i: loud["verdict"].iloc[i].look != "bad")]
+    kept = [c for c in BRIEF if c in loud]
+    return (
+        builder.table(loud[kept], f"Checks that speak up ({len(loud)} of {len(table)})", names=names, fold=False),
+        builder.table(table, "Every check of the audit", names=names, file="audit.parquet", fold=True),
+    )

@@ -7,13 +7,14 @@ import pandas as pd
 from icans.report import format as fmt
 from icans.report.figures.curves import REFERENCES
 from icans.report.model import Audit, ReportData, Task
-from icans.report.page import Callout
+from icans.report.page import Callout, Chip, verdict
 
 #: Models drawn in one calibration or decision plot at most; more cannot be told apart.
 CURVES_LIMIT = 3
 
 #: Metrics that are printed, in this order; the full table has the rest. Where none of them is there, all are printed.
-METRIC_ORDER = ("auc", "auroc", "brier_scaled", "oe", "slope", "ici")
+METRIC_ORDER = ("auc_within_fold", "auc", "auroc", "brier_scaled", "oe", "slope", "ici")
+_AUROC = METRIC_ORDER[:3]
 
 
 def tasks_in_order(data: ReportData, frame: pd.DataFrame) -> list[Task]:
@@ -47,7 +48,13 @@ def one_horizon(data: ReportData, frame: pd.DataFrame) -> pd.DataFrame:
 def metrics_in_order(frame: pd.DataFrame) -> list[str]:
     """Metrics of a table that are printed, those that are read first in front."""
     met = list(dict.fromkeys(frame["metric"]))
-    return [m for m in METRIC_ORDER if m in met] or met
+    first = next((m for m in _AUROC if m in met), None)
+    return [m for m in METRIC_ORDER if m in met and (m == first or m not in _AUROC)] or met
+
+
+def when(task: Task, landmark_h: float) -> str:
+    """A landmark of a task: ``day 3``, or ``day 1 from onset``."""
+    return fmt.landmark(landmark_h) + (f" from {task.anchor}" if task.anchor != "infusion" else "")
 
 
 def curve_models(data: ReportData, frame: pd.DataFrame) -> list[str]:
@@ -65,12 +72,30 @@ def ladder_labels(data: ReportData, frame: pd.DataFrame) -> dict[str, str]:
     return {m: data.model_label(m) for m in data.model_order([*data.models, *met])}
 
 
-def audit_rows(audit: Audit, task: str | None) -> pd.DataFrame:
-    """Rows of the audit that speak of a task (all, when the audit does not name tasks)."""
-    if task is None or "task" not in audit.table:
-        return audit.table
-    mine = audit.table["task"].isna() | (audit.table["task"].astype(str) == task)
-    return audit.table[mine] if mine.any() else audit.table
+def audit_chip(data: ReportData, task: Task) -> Chip:
+    """The audit's judgement of one task in a word: its worst verdict, and how many checks had one so bad."""
+    assert data.audit is not None
+    chips = _verdicts(data.audit, task)
+    for look in ("bad", "caution"):
+        found = [chip for chip in chips if chip.look == look]
+        if found:
+            return Chip(f"{found[0].text} ({len(found)} of {len(chips)} checks)", look)
+    if task.cases_only and not chips:
+        return Chip("cases only", "good")
+    if data.audit.occurrence_can_be_validated is None or not chips:
+        return Chip("undecided", "caution")
+    return Chip(f"quiet in {fmt.plural(len(chips), 'check')}", "good")
+
+
+def _verdicts(audit: Audit, task: Task) -> list[Chip]:
+    """Verdicts of the rows that speak of a task; of all rows when the audit names no tasks (not for cases only)."""
+    if "verdict" not in audit.table:
+        return []
+    if "task" in audit.table:
+        rows = audit.table[audit.table["task"].isna() | (audit.table["task"].astype(str) == task.name)]
+    else:
+        rows = audit.table.iloc[:0] if task.cases_only else audit.table
+    return [verdict(word) for word in rows["verdict"]]
 
 
 def audit_callout(data: ReportData, task: Task) -> Callout:
@@ -107,5 +132,5 @@ def result_sentence(data: ReportData, row: pd.Series) -> str:
     task, label = data.task(row["task"]), data.model_label(row["model"])
     value = fmt.estimate(row["value"], row["low"], row["high"])
     who = f"{fmt.whole(row['events'])} events among {fmt.whole(row['n'])} patients"
-    when = f"forecast on {fmt.landmark(row['landmark_h'])} for the next {fmt.horizon(row['horizon_h'])}"
-    return f"{task.label}, {when}: {label} reached {fmt.metric(row['metric'])} {value}, with {who}."
+    when_made = f"forecast on {when(task, row['landmark_h'])} for the next {fmt.horizon(row['horizon_h'])}"
+    return f"{task.label}, {when_made}: {label} reached {fmt.metric(row['metric'])} {value}, with {who}."

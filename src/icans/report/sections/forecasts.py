@@ -10,13 +10,16 @@ from icans.report import format as fmt
 from icans.report.figures.curves import fig_calibration, fig_decision
 from icans.report.figures.performance import fig_grade_paths, fig_ladder
 from icans.report.model import ReportData, Task
-from icans.report.page import Builder, Fold, Gallery, Grid, Heading, Section, Text, absent, blocks_of
+from icans.report.page import Builder, Fold, Gallery, Grid, Heading, Section, Text, absent, blocks_of, merge_interval
 from icans.report.sections import focus
 
 LEAD = (
     "How well each model foresaw what came, on patients it had not seen. Every claim is measured against simpler "
     "rivals; forecasts are under usual care."
 )
+
+#: Landmarks drawn at most for the grade paths, evenly spread; the table has all.
+PATH_PANELS = 5
 
 #: Metrics that get a figure of their own; the table has all.
 FIGURE_METRICS = 2
@@ -30,7 +33,7 @@ def section(builder: Builder) -> Section:
         return Section(
             "forecasts", "Forecasts", LEAD, blocks_of(absent("This run made no forecasts.", why), _extras(builder))
         )
-    parts: list[Any] = []
+    parts: list[Any] = [_models(builder)]
     for task in focus.tasks_in_order(data, data.performance):
         parts += _task(builder, task)
     return Section("forecasts", "Forecasts", LEAD, blocks_of(parts, _grade_paths(builder), _extras(builder)))
@@ -55,6 +58,7 @@ def _task(builder: Builder, task: Task) -> list[Any]:
 
 def _ladders(builder: Builder, task: Task, rows: pd.DataFrame) -> list[Any]:
     pictures = []
+    anchor = "" if task.anchor == "infusion" else f" (days from {task.anchor})"
     for name in focus.metrics_in_order(rows)[:FIGURE_METRICS]:
         part = rows[(rows["metric"] == name) & rows["value"].notna()]
         if part.empty:
@@ -64,7 +68,7 @@ def _ladders(builder: Builder, task: Task, rows: pd.DataFrame) -> list[Any]:
         pictures.append(
             builder.picture(
                 fig_ladder(part, labels),
-                f"{task.label}: {fmt.metric(name)} within {horizons} of each landmark",
+                f"{task.label}: {fmt.metric(name)} within {horizons} of each landmark{anchor}",
                 "One panel a landmark, with events of patients above it; dots with intervals. Dashed: no better than "
                 "chance.",
                 _ladder_words(builder.data, part),
@@ -89,7 +93,8 @@ def _performance_table(builder: Builder, task: Task, rows: pd.DataFrame) -> Grid
     for (landmark, horizon, model), part in rows.groupby(["landmark_h", "horizon_h", "model"]):
         by = part.drop_duplicates("metric").set_index("metric")
         line = {
-            "Landmark": fmt.landmark(landmark), "Horizon": fmt.horizon(horizon), "Model": data.model_label(str(model)),
+            "Landmark": focus.when(task, landmark), "Horizon": fmt.horizon(horizon),
+            "Model": data.model_label(str(model)),
             "Events / patients": f"{fmt.whole(part['events'].max())} / {fmt.whole(part['n'].max())}",
         }  # fmt: skip
         for name in metrics:
@@ -111,11 +116,11 @@ def _comparisons(builder: Builder, task: Task) -> Grid | None:
     rows = data.comparisons[data.comparisons["task"] == task.name]
     shown = pd.DataFrame(
         {
-            "Landmark": rows["landmark_h"].map(fmt.landmark),
+            "Landmark": [focus.when(task, x) for x in rows["landmark_h"]],
             "Horizon": rows["horizon_h"].map(fmt.horizon),
             "Metric": rows["metric"].map(fmt.metric),
-            "Model": rows["model"].map(data.model_label),
-            "against": rows["reference_model"].map(data.model_label),
+            "Model": rows["model_a"].map(data.model_label),
+            "against": rows["model_b"].map(data.model_label),
             "Difference (interval)": [
                 fmt.estimate(*v) for v in rows[["difference", "low", "high"]].itertuples(index=False)
             ],
@@ -137,7 +142,7 @@ def _calibration(builder: Builder, task: Task) -> Any:
     pictures = []
     for (landmark, horizon), part in rows.groupby(["landmark_h", "horizon_h"]):
         risks = _risks(data, task, first, float(landmark), float(horizon))
-        title = f"{fmt.landmark(landmark)}, next {fmt.horizon(horizon)}"
+        title = f"{focus.when(task, landmark)}, next {fmt.horizon(horizon)}"
         caption = f"Beneath: risks of {labels[first]} by outcome." if risks is not None else ""
         alt = f"Calibration curves of {named} at {title}, observed share against predicted risk."
         figure = fig_calibration(part, risks, labels, shown, title)
@@ -177,7 +182,7 @@ def _decision(builder: Builder, task: Task) -> Any:
     named = fmt.joined([data.model_label(m) for m in shown])
     pictures = []
     for (landmark, horizon), part in rows.groupby(["landmark_h", "horizon_h"]):
-        title = f"{fmt.landmark(landmark)}, next {fmt.horizon(horizon)}"
+        title = f"{focus.when(task, landmark)}, next {fmt.horizon(horizon)}"
         alt = f"Net benefit of {named} against the risk threshold at {title}."
         figure = fig_decision(part, labels, shown, title)
         pictures.append(builder.picture(figure, f"{task.label}: decision curves, {title}", "", alt))
@@ -193,10 +198,12 @@ def _grade_paths(builder: Builder) -> tuple[Any, ...]:
     if data.grade_paths is None or data.grade_paths.empty:
         return ()
     rows = data.grade_paths
+    spread = sorted(rows["landmark_h"].unique())
+    panels = spread[:: -(-len(spread) // PATH_PANELS)]
     labels = focus.ladder_labels(data, rows)
     met = [label for model, label in labels.items() if (rows["model"] == model).any()]
     picture = builder.picture(
-        fig_grade_paths(rows, labels),
+        fig_grade_paths(rows[rows["landmark_h"].isin(panels)], labels),
         "Forecast of the grade on each following day",
         "Ranked probability score: squared distance between the forecast and the seen grade; lower is better. "
         "Persistence says that tomorrow is like today.",
@@ -218,7 +225,16 @@ def _grade_paths(builder: Builder) -> tuple[Any, ...]:
 
 
 def _extras(builder: Builder) -> tuple[Any, ...]:
-    tables = builder.data.extra_tables
-    if not tables:
-        return ()
-    return tuple(Fold(title, (builder.table(frame, title, fold=False),)) for title, frame in tables.items())
+    """Tables that the study adds, each folded."""
+    tables = builder.data.extra_tables.items()
+    return tuple(Fold(t, (builder.table(merge_interval(f), t, fold=False),)) for t, f in tables if len(f))
+
+
+def _models(builder: Builder) -> Any:
+    """What each model is, where the study describes them."""
+    data = builder.data
+    said = {data.model_label(name): text for name, text in data.models.items() if text != data.model_label(name)}
+    if not said:
+        return None
+    frame = pd.DataFrame({"Model": list(said), "What it is": list(said.values())})
+    return builder.table(frame, "The ladder: every model, simplest first", fold=False, row_heads=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from icans.report import format as fmt
 from icans.report.model import ReportData
 from icans.report.outcomes import ANY_GRADE, SEVERE_GRADE, worst_grade
-from icans.report.page import Builder, Callout, Chip, Facts, Heading, Section, Text, absent, blocks_of, verdict
+from icans.report.page import Builder, Callout, Facts, Heading, Section, Text, absent, blocks_of
 from icans.report.sections import focus
 
 #: Rows of the small result table at most.
@@ -36,15 +36,15 @@ def _facts(data: ReportData) -> Facts | Callout:
     worst = worst_grade(cohort, "ICANS")
     graded = int(worst.notna().sum())
     cases, severe = int((worst >= ANY_GRADE).sum()), int((worst >= SEVERE_GRADE).sum())
-    items = [(fmt.whole(len(cohort)), "patients", f"{fmt.whole(graded)} with an ICANS grade")]
+    items = [(fmt.whole(len(cohort)), "Patients", f"{fmt.whole(graded)} with an ICANS grade")]
     if graded:
-        items.append((fmt.whole(cases), "had ICANS", f"{fmt.percent(cases / graded)} of those graded"))
-        items.append((fmt.whole(severe), "grade 3 or higher", f"{fmt.percent(severe / graded)} of those graded"))
+        items.append((fmt.whole(cases), "Had ICANS", f"{fmt.percent(cases / graded)} of those graded"))
+        items.append((fmt.whole(severe), "Grade 3 or higher", f"{fmt.percent(severe / graded)} of those graded"))
     results = int(cohort.measurements["value"].notna().sum())
     analytes = len(cohort.analytes())
-    items.append((fmt.whole(results), "results", f"of {fmt.plural(analytes, 'analyte')}"))
+    items.append((fmt.whole(results), "Results", f"of {fmt.plural(analytes, 'analyte')}"))
     changed = int(cohort.changes["rows"].fillna(1).sum())
-    items.append((fmt.whole(changed), "rows changed", "or assumed; each with its reason"))
+    items.append((fmt.whole(changed), "Rows changed", "or assumed; each with its reason"))
     return Facts(tuple(items))
 
 
@@ -93,17 +93,13 @@ def _headline(builder: Builder) -> Any:
     data = builder.data
     rows = data.performance
     assert rows is not None
-    chosen = _declared(data, rows)
-    if data.headline is not None and chosen.empty:
-        return absent("The declared main result could not be estimated.", "Section 7 has what could.")
     if data.headline is None:
         first = focus.tasks_in_order(data, rows)[0].name
-        chosen = _front(data, rows[rows["task"] == first])
-    title = "The result declared as the main one" if data.headline is not None else "Results of the ladder"
-    sentence = None
-    if data.headline is not None:
-        sentence = Text(focus.result_sentence(data, chosen.iloc[0]))
-    return sentence, _result_table(builder, chosen, f"{title}, its rivals, and the leakage audit")
+        return _result_table(builder, _front(data, rows[rows["task"] == first]))
+    chosen = _declared(data, rows)
+    if chosen.empty:
+        return absent("The declared main result could not be estimated.", "Section 7 has what could.")
+    return Text(focus.result_sentence(data, chosen.iloc[0])), _result_table(builder, chosen)
 
 
 def _declared(data: ReportData, rows: pd.DataFrame) -> pd.DataFrame:
@@ -127,7 +123,8 @@ def _cases_only(builder: Builder) -> Any:
     if not names:
         return absent("No result among cases only was made; no score can lead this report.")
     parts = [_front(data, rows[rows["task"] == name]) for name in names]
-    return _result_table(builder, pd.concat(parts), "Results among patients who had ICANS, which the audit allows")
+    intro = Text("Results among patients who had ICANS, which the audit allows:")
+    return intro, [_result_table(builder, part) for part in parts]
 
 
 def _front(data: ReportData, rows: pd.DataFrame) -> pd.DataFrame:
@@ -141,37 +138,19 @@ def _front(data: ReportData, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values("model", key=lambda m: m.map(order.index), kind="stable")
 
 
-def _result_table(builder: Builder, rows: pd.DataFrame, title: str) -> Any:
-    data = builder.data
-    shown = rows.head(RESULT_LIMIT)
+def _result_table(builder: Builder, rows: pd.DataFrame) -> Any:
+    """Models on one task, landmark, horizon and metric; the audit stands right beside the value, on a phone, too."""
+    data, first = builder.data, rows.iloc[0]
     lines = [
         {
-            "Task": data.task(row.task).label,
-            "Forecast made": f"{fmt.landmark(row.landmark_h)}, next {fmt.horizon(row.horizon_h)}",
             "Model": data.model_label(row.model),
+            f"{fmt.metric(row.metric)} (interval)": fmt.estimate(row.value, row.low, row.high),
+            "Leakage audit": focus.audit_chip(data, data.task(row.task)),
             "Events / patients": f"{fmt.whole(row.events)} / {fmt.whole(row.n)}",
-            "Metric": fmt.metric(row.metric),
-            "Value (interval)": fmt.estimate(row.value, row.low, row.high),
-            "Leakage audit": _audit_chip(data, row.task),
         }
-        for row in shown.itertuples()
+        for row in rows.head(RESULT_LIMIT).itertuples()
     ]
-    table = pd.DataFrame(lines)
+    task = data.task(first["task"])
+    title = f"{task.label}, forecast on {focus.when(task, first['landmark_h'])}, next {fmt.horizon(first['horizon_h'])}"
     note = "Other landmarks, horizons and metrics are in section 7; the audit is in section 8."
-    return builder.table(table, title, note=note, fold=False)
-
-
-def _audit_chip(data: ReportData, task: str) -> Chip:
-    """The audit's judgement of one task, as it stands beside every headline score."""
-    assert data.audit is not None
-    if data.task(task).cases_only:
-        return Chip("cases only: not affected by source", "good")
-    rows = focus.audit_rows(data.audit, task)
-    looks = [verdict(v) for v in rows["verdict"]] if "verdict" in rows else []
-    for look in ("bad", "caution"):
-        found = [chip for chip in looks if chip.look == look]
-        if found:
-            return Chip(f"{found[0].text} ({len(found)} of {len(looks)} checks)", look)
-    if data.audit.occurrence_can_be_validated is None:
-        return Chip("undecided", "caution")
-    return Chip(f"no leak found in {fmt.plural(len(looks), 'check')}", "good")
+    return builder.table(pd.DataFrame(lines), title, note=note, fold=False)

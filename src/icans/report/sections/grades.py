@@ -8,9 +8,10 @@ import pandas as pd
 
 from icans.cohort.cohort import Cohort
 from icans.report import format as fmt
+from icans.report.atlas import MIN_PATIENTS
 from icans.report.figures.grades import fig_crosswalk, fig_grade_rows, fig_grade_shares
 from icans.report.outcomes import daily_worst, main_scheme, worst_grade
-from icans.report.page import Builder, Gallery, Heading, Section, Text, absent, blocks_of
+from icans.report.page import Builder, Gallery, Heading, Picture, Section, Text, absent, blocks_of, merge_interval
 
 LEAD = "How the toxicity ran from day to day. A day without a grade is not a day without toxicity."
 
@@ -47,20 +48,26 @@ def _toxicity(builder: Builder, cohort: Cohort, toxicity: str) -> list[Any]:
         return [*head, Text("The grades carry no day; only the worst grade of each patient is known.")]
     last = int(min(LAST_DAY, max(7, daily["day"].max())))
     shown = daily[daily["day"].between(0, last)]
+    if shown.groupby("patient_id").size().median() <= 1:
+        once = Text("Most patients have one grade only (the worst), on one day: no course by day can be shown.")
+        return [*head, once, _rows(builder, cohort, toxicity, shown, last)]
     shares = builder.picture(
         fig_grade_shares(shown, toxicity, 0, last),
         f"{toxicity} grade by day",
-        "Shares are of the patients graded on that day (n above each bar), which changes as patients go home. Half "
-        "grades count with the grade above.",
+        "Shares are of the patients graded on that day (n above each bar), which changes as patients go home. "
+        f"Hatched: fewer than {MIN_PATIENTS} graded. Half grades count with the grade above.",
         f"Stacked bars of the share of each {toxicity} grade by day. {words}.",
     )
-    rows = builder.picture(
+    return [*head, shares, _rows(builder, cohort, toxicity, shown, last)]
+
+
+def _rows(builder: Builder, cohort: Cohort, toxicity: str, shown: pd.DataFrame, last: int) -> Picture:
+    return builder.picture(
         fig_grade_rows(shown, toxicity, cohort.patient_ids, 0, last),
         f"{toxicity} in every patient",
-        "One row a patient, worst grade and earliest onset on top; grey: not graded on that day.",
+        "One row a patient, worst grade and earliest onset on top; white: not graded on that day.",
         f"Grid of patients by days, coloured by {toxicity} grade, sorted by worst grade.",
     )
-    return [*head, shares, rows]
 
 
 def _schemes(builder: Builder) -> tuple[Any, ...]:
@@ -79,16 +86,13 @@ def _schemes(builder: Builder) -> tuple[Any, ...]:
         ]
         parts.append(Gallery(tuple(pictures)))
     if data.agreement is not None and len(data.agreement):
-        parts.append(builder.table(_agreement(data.agreement), "Agreement of schemes on the same findings"))
+        parts.append(builder.table(_agreement(data.agreement), "Agreement of schemes on the same patients"))
     if not parts:
         return ()
-    intro = Text("The same findings give different grades under different schemes.")
+    intro = Text("The same patients get different grades under different schemes.")
     return (Heading("Agreement between schemes"), intro, *parts)
 
 
 def _agreement(table: pd.DataFrame) -> pd.DataFrame:
     """``kappa`` with its interval in one column, where the table has them."""
-    if {"kappa", "low", "high"} <= set(table.columns):
-        shown = [fmt.estimate(*row) for row in table[["kappa", "low", "high"]].itertuples(index=False)]
-        return table.drop(columns=["low", "high"]).assign(kappa=shown).rename(columns={"kappa": "weighted kappa"})
-    return table
+    return merge_interval(table, "kappa").rename(columns={"kappa": "weighted kappa", "exact": "same grade"})

@@ -118,11 +118,12 @@ def _changes(builder: Builder) -> tuple[Any, ...]:
     names = {"item": "Analyte, drug, item", "why": "Reason", "rows": "Rows", "rule": "Rule", "table": "Table"}
     full = rows[["table", "patient_id", "time_h", "item", "column", "old", "new", "rule", "confidence", "rows"]]
     listed = builder.table(
-        full, "Every change", file="changes.parquet", fold=False, show={"time_h": fmt.days},
-        names={"time_h": "Day", "patient_id": "Patient", **names},
-    )  # fmt: skip
+        full, "Every change", file="changes.parquet", fold=False, names={"patient_id": "Patient", **names}
+    )
     return (
-        builder.table(summary, "Changes by rule", names={**names, "column": "Column", "patients": "Patients"}),
+        builder.table(
+            summary, "Changes by rule", names={**names, "column": "Column", "patients": "Patients"}, fold=False
+        ),
         Fold(f"Every change ({fmt.plural(len(full), 'line')})", (listed,)),
     )
 

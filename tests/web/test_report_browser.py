@@ -1,0 +1,167 @@
+"""The report in a real browser: no errors, no requests, no sideways scrolling, contents that lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from icans.report.render import write_report
+from report_cohorts import synthetic_data
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WIDTHS = (1280, 390)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    return write_report(synthetic_data(n=24), path).as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; the tests are skipped where it or playwright is absent."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM or not Path(CHROMIUM).exists():
+        pytest.skip("chromium not found: install it (Debian package chromium) or set CHROMIUM")
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(params=WIDTHS, ids=[f"{w}px" for w in WIDTHS])
+def page(request, browser, address):
+    """The report at one width; every request but the file itself is noted and refused."""
+    context = browser.new_context(viewport={"width": request.param, "height": 900})
+    tab = context.new_page()
+    tab.asked, tab.said = [], []
+
+    def gate(route):
+        if route.request.url == address:
+            route.continue_()
+        else:
+            tab.asked.append(route.request.url)
+            route.abort()
+
+    tab.route("**/*", gate)
+    tab.on("console", lambda message: tab.said.append(f"{message.type}: {message.text}"))
+    tab.on("pageerror", lambda error: tab.said.append(f"error: {error}"))
+    tab.goto(address)
+    yield tab
+    context.close()
+
+
+def test_silent_and_self_contained(page):
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_timeout(100)
+    assert page.asked == []
+    assert page.said == []
+
+
+def test_the_policy_stops_foreign_scripts_and_requests(page):
+    blocked = page.evaluate(
+        """() => new Promise(done => {
+            const script = document.createElement('script');
+            script.textContent = 'window.ran = true';
+            document.body.append(script);
+            const image = new Image();
+            image.onerror = () => done(!window.ran);
+            image.src = 'https://example.org/x.png';
+        })"""
+    )
+    assert blocked
+    assert page.asked == []
+
+
+def test_nothing_scrolls_sideways_even_with_everything_open(page):
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    width, shown = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert width <= shown
+    wide = page.evaluate(
+        """[...document.querySelectorAll('main p, main h2, main h3, figcaption, .callout, .facts, summary')]
+           .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.textContent.slice(0, 60))"""
+    )
+    assert wide == []
+
+
+def test_contents_lead_to_their_sections(page):
+    links = page.locator(".toc a")
+    assert links.count() == 11
+    for i in (0, 5, 10):
+        link = links.nth(i)
+        target = link.get_attribute("href")
+        link.click()
+        page.wait_for_function(
+            """id => { const box = document.querySelector(id).getBoundingClientRect();
+                       return box.top >= -1 && box.top < innerHeight * 0.9; }""",
+            arg=target,
+            timeout=5000,
+        )
+    page.wait_for_function("document.querySelector('.toc a[aria-current]')?.hash === '#run'", timeout=5000)
+
+
+def test_contents_stay_in_sight(page):
+    page.evaluate("window.scrollTo({top: document.body.scrollHeight / 2, behavior: 'instant'})")
+    box = page.locator(".toc").bounding_box()
+    assert box is not None
+    assert -1 <= box["y"] < 100
+
+
+def test_figures_and_tables_can_be_read_without_sight(page):
+    assert page.evaluate("[...document.images].every(i => i.alt)")
+    unnamed = page.evaluate(
+        """[...document.querySelectorAll('main svg, main .scroll')].filter(e => !e.getAttribute('aria-label')).length"""
+    )
+    assert unnamed == 0
+    assert page.evaluate("[...document.querySelectorAll('table')].every(t => t.caption && t.caption.textContent)")
+    assert page.evaluate("[...document.querySelectorAll('th')].every(t => t.scope)")
+    assert page.evaluate("document.documentElement.lang") == "en"
+
+
+def test_headings_are_in_order(page):
+    levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(h => +h.tagName[1])")
+    assert levels[0] == 1
+    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+
+
+def test_the_banner_says_what_the_data_are(page):
+    banner = page.locator(".banner").inner_text()
+    assert "RESEARCH USE ONLY" in banner
+    assert "SYNTHETIC DATA" in banner
+
+
+def test_the_audit_is_in_sight_beside_the_headline_score(page):
+    """The chip of the audit is on the screen with the value, on a phone, too."""
+    chip = page.locator("#glance table .chip").first
+    chip.scroll_into_view_if_needed()
+    row = page.evaluate(
+        """() => { const cells = document.querySelectorAll('#glance tbody tr:first-child td');
+                   return [cells[0].getBoundingClientRect().left, cells[1].getBoundingClientRect().left, innerWidth]; }"""
+    )
+    value_left, audit_left, width = row
+    assert 0 <= value_left < audit_left < width
+
+
+def test_text_in_figures_is_large_enough(page):
+    """Letters of figures stay at 7 px or more (they scroll in their box rather than shrink)."""
+    smallest = page.evaluate(
+        """Math.min(...[...document.querySelectorAll('main svg text')].filter(t => t.textContent.trim())
+             .map(t => parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a))"""
+    )
+    assert smallest >= 6.0
+
+
+def test_printing_opens_what_is_folded(page):
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("[...document.querySelectorAll('details')].every(d => d.open)")
+    assert not page.locator(".toc").is_visible()
