@@ -31,7 +31,7 @@ ALPHA = 1e-3
 EXCESS = 3.0
 #: Share of the rows that may lie beyond a limit without lying at another one. Floors differ from plate to plate and
 #: blend into values; a ceiling with many values above it is something else.
-BEYOND = {"left": 0.05, "right": 0.02}
+BEYOND = {"left": 0.1, "right": 0.02}
 #: Rows inside the candidate that the density is fitted to (nearest first), and cells at most.
 INSIDE_ROWS, INSIDE_CELLS = 150, 40
 #: Rows that one value may count towards those, so that piles do not use up the window.

@@ -138,6 +138,8 @@ def _split(cohort: Cohort, patient: str) -> Cohort:
             frame = pd.concat([frame, frame[mine].assign(patient_id=new)], ignore_index=True)
         else:
             second = mine & frame.duplicated(list(definition.key)).to_numpy()
+            if name == "measurements":
+                second |= _nearer_second(frame, mine, second)
             moved += int(second.sum())
             frame = frame.assign(patient_id=frame["patient_id"].mask(second, new))
         cohort = cohort.with_table(name, frame)
@@ -146,6 +148,26 @@ def _split(cohort: Cohort, patient: str) -> Cohort:
         change_rows("patients", "patient.split", why, patient_id=patient, column="patient_id", old=patient, new=new,
                     rows=moved)
     )  # fmt: skip
+
+
+def _nearer_second(
+    frame: pd.DataFrame, mine: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Rows whose key occurs once that continue the second series rather than the first: nearest in time and value."""
+    once = mine & ~frame.duplicated(KEY, keep=False).to_numpy() & frame["value"].notna().to_numpy()
+    moved = np.zeros(len(frame), dtype=bool)
+    for row in np.flatnonzero(once):
+        same = mine & ~once & (frame["analyte"] == frame["analyte"].iloc[row]).to_numpy(bool)
+        same &= frame["value"].notna().to_numpy()
+        if not (same & second).any() or not (same & ~second).any():
+            continue
+        gap = []
+        for series in (same & ~second, same & second):
+            near = frame[series].iloc[(frame[series]["time_h"] - frame["time_h"].iloc[row]).abs().argmin()]
+            scale = max(abs(near["value"]), abs(frame["value"].iloc[row]), 1e-9)
+            gap.append(abs(near["value"] - frame["value"].iloc[row]) / scale)
+        moved[row] = gap[1] < gap[0]
+    return moved
 
 
 def _set_aside(cohort: Cohort, patient: str) -> Cohort:

@@ -40,27 +40,25 @@ def ten_point_grade(total: float) -> float:
 
 
 def ice_range(found: Findings) -> Range | None:
-    """Bounds of the ICE total from the total, its items, or CARTOX-10; None when nothing was done."""
-    total = found.number("ice_total")
+    """Bounds of the ICE total from the total, its items and CARTOX-10 together; None when nothing was done.
+
+    Records that contradict each other are read as the worse of them.
+    """
+    ranges = _ice_records(found)
+    total = found.number("cartox10")
     if total is not None:
-        return Range(total, total)
-    known = {item: found.number(item) for item in ICE_ITEMS}
-    if any(value is not None for value in known.values()) and not found.has("cartox10"):
-        low = sum(value or 0.0 for value in known.values())
-        return Range(low, low + sum(most for item, most in ICE_ITEMS.items() if known[item] is None))
-    return _swapped(found, "cartox10", loses="head_of_state", gains="ice_command")
+        ranges.append(_swap(Range(total, total), found.number("head_of_state"), found.number("ice_command")))
+    return _worse_overlap(ranges)
 
 
 def cartox_range(found: Findings) -> Range | None:
-    """Bounds of the CARTOX-10 total, from the total itself or from ICE."""
+    """Bounds of the CARTOX-10 total, from the total itself and from ICE."""
+    command, head = found.number("ice_command"), found.number("head_of_state")
+    ranges = [_swap(record, command, head) for record in _ice_records(found)]
     total = found.number("cartox10")
     if total is not None:
-        return Range(total, total)
-    ice = ice_range(found)
-    if ice is None:
-        return None
-    low, high = _swap(ice, found.number("ice_command"), found.number("head_of_state"))
-    return Range(low, high)
+        ranges.append(Range(total, total))
+    return _worse_overlap(ranges)
 
 
 def capd_range(found: Findings) -> Range | None:
@@ -68,14 +66,40 @@ def capd_range(found: Findings) -> Range | None:
     rass = found.number("rass")
     if rass is not None and rass <= CAPD_RASS_FLOOR:
         return None
+    ranges = []
     total = found.number("capd_total")
     if total is not None:
-        return Range(total, total)
+        ranges.append(Range(total, total))
     known = [found.number(item) for item in CAPD_ITEMS]
-    if all(value is None for value in known):
+    if any(value is not None for value in known):
+        low = sum(value or 0.0 for value in known)
+        ranges.append(Range(low, low + CAPD_ITEM_MAX * sum(value is None for value in known)))
+    if not ranges:
         return None
-    low = sum(value or 0.0 for value in known)
-    return Range(low, low + CAPD_ITEM_MAX * sum(value is None for value in known))
+    low = max(one.low for one in ranges)  # more is worse here
+    return Range(low, max(low, min(one.high for one in ranges)))
+
+
+def _ice_records(found: Findings) -> list[Range]:
+    ranges = []
+    total = found.number("ice_total")
+    if total is not None:
+        ranges.append(Range(total, total))
+    known = {item: found.number(item) for item in ICE_ITEMS}
+    # the command alone may stand beside CARTOX-10 to convert it; it is no sheet of its own then
+    told = {item for item, value in known.items() if value is not None}
+    if told - {"ice_command"} or (told and not found.has("cartox10")):
+        low = sum(value or 0.0 for value in known.values())
+        ranges.append(Range(low, low + sum(most for item, most in ICE_ITEMS.items() if known[item] is None)))
+    return ranges
+
+
+def _worse_overlap(ranges: list[Range]) -> Range | None:
+    """What several records say together, less being worse."""
+    if not ranges:
+        return None
+    high = min(one.high for one in ranges)
+    return Range(min(high, max(one.low for one in ranges)), high)
 
 
 def test_of(found: Findings, options: GradingOptions) -> Literal["ICE", "CAPD"]:
@@ -138,10 +162,3 @@ def _swap(total: Range, gone: float | None, come: float | None) -> Range:
     low = total.low - (1.0 if gone is None else gone) + (0.0 if come is None else come)
     high = total.high - (0.0 if gone is None else gone) + (1.0 if come is None else come)
     return Range(max(0.0, low), min(TEN, high))
-
-
-def _swapped(found: Findings, item: str, *, loses: str, gains: str) -> Range | None:
-    total = found.number(item)
-    if total is None:
-        return None
-    return _swap(Range(total, total), found.number(loses), found.number(gains))
