@@ -20,8 +20,8 @@ MIN_DIFFERENT = 3
 MAX_DECIMALS = 4
 #: Days since infusion for which the presence of rows is looked at.
 PRESENCE_DAYS = (-7, 30)
-#: Tables whose rows make up a patient's record.
-RECORD = ("measurements", "treatments", "assessments", "grades", "events")
+#: Tables whose rows make up a patient's record (events are left out: they hold the outcome and the competing ones).
+RECORD = ("measurements", "treatments", "assessments", "grades")
 
 
 def level_features(levels: pd.Series, patients: list[str]) -> pd.DataFrame:

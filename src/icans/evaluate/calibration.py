@@ -30,7 +30,7 @@ from icans.evaluate.censoring import (
     require_status,
 )
 from icans.evaluate.discrimination import check_risk, safe_ratio
-from icans.evaluate.smooth import KNOT_QUANTILES, SPAN, LocalLinear, logistic, restricted_cubic
+from icans.evaluate.smooth import KNOT_QUANTILES, SPAN, LocalLinear, logistic, recalibration_slope, restricted_cubic
 
 Smoother = Literal["lowess", "spline"]
 
@@ -101,10 +101,7 @@ def calibration_of_status(
     expected = safe_ratio(weights @ risk, weights.sum(axis=-1))
     lp = logit(risk)
     intercept = logistic(np.ones((len(risk), 1)), status.case, status.control, offset=lp)[..., 0]
-    if np.ptp(lp) > 0:
-        slope = logistic(np.stack([np.ones(len(lp)), lp], axis=1), status.case, status.control)[..., 1]
-    else:
-        slope = np.full(observed.shape, np.nan)
+    slope = recalibration_slope(lp, status.case, status.control)
     distance = np.abs(smoothed(risk, status, smoother=smoother, span=span) - risk)
     ici = safe_ratio((weights * distance).sum(axis=-1), weights.sum(axis=-1))
     e50, e90 = weighted_quantile(distance, weights, (0.5, 0.9))

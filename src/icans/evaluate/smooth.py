@@ -20,6 +20,8 @@ MAX_EVALUATIONS = 200
 MAX_STEPS = 50
 STEP_TOLERANCE = 1e-6
 MAX_COEFFICIENT = 1e3
+#: Largest change of a linear predictor (log odds) in one step.
+MAX_REACH = 5.0
 #: Knot quantiles of restricted cubic splines (Harrell 2015, table 2.3).
 KNOT_QUANTILES = {3: (0.10, 0.50, 0.90), 4: (0.05, 0.35, 0.65, 0.95), 5: (0.05, 0.275, 0.50, 0.725, 0.95)}
 
@@ -126,22 +128,41 @@ def logistic(design: Floats, case: Floats, control: Floats, offset: Floats | Non
     usable = (np.nan_to_num(case).sum(axis=1) > 0) & (np.nan_to_num(control).sum(axis=1) > 0)
     usable &= np.isfinite(total).all(axis=1)
     settled = np.zeros(len(case), dtype=bool)
-    active = np.flatnonzero(usable)
-    for _ in range(MAX_STEPS):
-        if not len(active):
-            break
-        step = _logistic_step(design, case[active], total[active], beta[active], base)
-        beta[active] += step
-        small = np.abs(step).max(axis=1) < STEP_TOLERANCE
-        wild = ~np.isfinite(step).all(axis=1) | (np.abs(beta[active]).max(axis=1) > MAX_COEFFICIENT)
-        settled[active[small & ~wild]] = True
-        active = active[~small & ~wild]
+    # A second, slower try from zero catches the rare rows in which the first one swings to and fro.
+    for reach, steps in ((MAX_REACH, MAX_STEPS), (MAX_REACH / 10, 10 * MAX_STEPS)):
+        active = np.flatnonzero(usable & ~settled)
+        for _ in range(steps):
+            if not len(active):
+                break
+            step = _logistic_step(design, case[active], total[active], beta[active], base, reach)
+            beta[active] += step
+            small = np.abs(step).max(axis=1) < STEP_TOLERANCE
+            wild = ~np.isfinite(step).all(axis=1) | (np.abs(beta[active]).max(axis=1) > MAX_COEFFICIENT)
+            settled[active[small & ~wild]] = True
+            active = active[~small & ~wild]
+        beta[~settled] = 0.0
     beta[~settled] = np.nan
     return beta.reshape(*batch, design.shape[1])
 
 
-def _logistic_step(design: Floats, case: Floats, total: Floats, beta: Floats, base: Floats) -> Floats:
-    """One Newton step for each row of weights, damped to at most 5 on the scale of the linear predictor."""
+def recalibration_slope(predictor: Floats, case: Floats, control: Floats) -> Floats:
+    """Slope of a logistic regression on one predictor, shape (...); NaN where cases and controls do not overlap.
+
+    Where every case lies on one side of every control (touching allowed), no finite slope is best.
+    """
+    present = np.nan_to_num(case) > 0, np.nan_to_num(control) > 0
+    low = [np.where(p, predictor, np.inf).min(axis=-1) for p in present]
+    high = [np.where(p, predictor, -np.inf).max(axis=-1) for p in present]
+    overlap = np.asarray((low[0] < high[1]) & (low[1] < high[0]))
+    slope = np.full(case.shape[:-1], np.nan)
+    if overlap.any():
+        design = np.stack([np.ones(len(predictor)), predictor], axis=1)
+        slope[overlap] = logistic(design, case[overlap], control[overlap])[..., 1]
+    return slope
+
+
+def _logistic_step(design: Floats, case: Floats, total: Floats, beta: Floats, base: Floats, reach: float) -> Floats:
+    """One Newton step for each row of weights, damped to at most ``reach`` on the scale of the linear predictor."""
     eta = np.clip(beta @ design.T + base, -35, 35)
     p = 1 / (1 + np.exp(-eta))
     gradient = (case - total * p) @ design
@@ -153,5 +174,5 @@ def _logistic_step(design: Floats, case: Floats, total: Floats, beta: Floats, ba
         step = np.linalg.solve(information, gradient[..., None])[..., 0]
     except np.linalg.LinAlgError:
         step = np.stack([np.linalg.lstsq(a, g, rcond=None)[0] for a, g in zip(information, gradient, strict=True)])
-    reach = np.abs(step @ design.T).max(axis=1)
-    return step * np.minimum(1.0, 5.0 / np.maximum(reach, 1e-300))[:, None]
+    moved = np.abs(step @ design.T).max(axis=1)
+    return step * np.minimum(1.0, reach / np.maximum(moved, 1e-300))[:, None]
