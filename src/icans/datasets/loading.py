@@ -70,7 +70,7 @@ def find(entry: Dataset, folder: Path | str | None = None) -> tuple[Path, bool]:
             return place, True
         if _has_published(place, entry):
             return place, False
-    how = entry.by_hand or f"Call icans.datasets.fetch({entry.name!r}), or point {FOLDER_VARIABLE} at a local copy."
+    how = entry.by_hand or f"Run `icans datasets {entry.name} --fetch`, or point {FOLDER_VARIABLE} at a local copy."
     looked = ", ".join(str(place) for place in places) or "nowhere"
     expected = f"{' and '.join(entry.converted)}, or the published files"
     raise DataError([Problem(looked, None, None, None, f"data set {entry.name!r}: {expected}", how)])
