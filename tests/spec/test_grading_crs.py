@@ -67,6 +67,7 @@ LEE = [
 ]  # fmt: skip
 
 PENN = [
+    ({"creatinine_grade": 1, "transaminase_grade": 2},   0, "organ grades below the scale's"),
     ({"fever": True},   1, "supportive care"),
     ({"fever": True, "creatinine_grade": 2},   2, "creatinine 2"),
     ({"fever": True, "transaminase_grade": 3},   2, "transaminases 3"),
@@ -135,3 +136,4 @@ def test_not_attributable_and_charted_by_exception():
     chart = GradingOptions(charted_by_exception=("hypotension", "hypoxia"))
     result = grade_crs(findings(**FEVER), chart)
     assert (result.grade, result.lower_bound) == (1, False)
+    assert grade_crs(findings(temperature_max_c=37, **TREATED), chart).grade == 0

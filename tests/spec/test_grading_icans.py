@@ -170,7 +170,10 @@ def test_baseline_never_lowers_what_it_does_not_explain():
         ({"cartox10": 7, "head_of_state": 1, "ice_command": 0}, 6, 6),
         ({"cartox10": 7, "head_of_state": 0, "ice_command": 1}, 8, 8),
         ({"cartox10": 10}, 9, 10),
-        ({"ice_total": 4, "cartox10": 9}, 4, 4),
+        ({"ice_total": 4, "cartox10": 9}, 4, 4),  # contradiction: the worse
+        ({"ice_total": 9, "ice_orientation": 0}, 6, 6),
+        ({"ice_total": 5, "ice_orientation": 2, "ice_naming": 3}, 5, 5),
+        ({"cartox10": 8, "ice_orientation": 4, "ice_naming": 3}, 7, 9),
     ],
 )
 def test_ice_from_items_and_from_cartox(items, low, high):
