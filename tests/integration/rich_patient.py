@@ -149,7 +149,7 @@ def _ordered(frame: pd.DataFrame, table: schema.Table) -> pd.DataFrame:
     keys = frame.copy()
     for column in table.columns:
         if column.name in keys and column.kind == "number" and column.name.endswith("_h"):
-            keys[column.name] = keys[column.name].round(6)
+            keys[column.name] = keys[column.name].round(6) + 0.0  # no minus zero
     keys = keys.astype("object").where(keys.notna(), "")
     order = keys.astype(str).sort_values(list(keys.columns)).index
     return frame.loc[order].reset_index(drop=True)

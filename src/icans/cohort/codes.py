@@ -98,7 +98,7 @@ def product(text: str, code: str | None = None) -> str | None:
 
 
 def drug(text: str, atc: str | None = None) -> str:
-    """The generic name of a drug as the cohort writes it: known codes and cell products, else the text in lower case."""
+    """The generic name of a drug as the cohort writes it; of a drug unknown here the text in lower case."""
     if atc is not None and atc in table()["atc"]:
         return table()["atc"][atc]
     name = " ".join(text.split()).lower()

@@ -85,10 +85,27 @@ def from_text(values: pd.Series, column: schema.Column) -> pd.Series:
         if wrong.any():
             raise ValueError(f"{column.name}: {plain[wrong].iloc[0]!r} is neither true nor false")
         return plain.eq("true").where(~empty).astype("boolean")
-    numbers = pd.to_numeric(plain.where(~empty), errors="raise").astype("float64")
+    numbers = exact(plain.where(~empty))
+    wrong = numbers.isna() & ~empty
+    if wrong.any():
+        raise ValueError(f"{column.name}: {plain[wrong].iloc[0]!r} is no number")
     if np.isinf(numbers).any():
         raise ValueError(f"{column.name}: infinite")
     return numbers if column.kind == "number" else numbers.astype("Int64")
+
+
+def exact(text: pd.Series) -> pd.Series:
+    """Texts as the numbers nearest to them (pandas' own reader may miss by one unit in the last place); else NaN."""
+    plain = text.astype("object")
+    readable = pd.to_numeric(plain, errors="coerce").notna().to_numpy()
+    found = np.full(len(plain), np.nan)
+    found[readable] = plain.to_numpy()[readable].astype("float64")
+    return pd.Series(found, index=text.index)
+
+
+def either(first: pd.Series, second: pd.Series) -> pd.Series:
+    """``first`` where it is there, else ``second``."""
+    return first.astype("object").where(first.notna(), second.astype("object"))
 
 
 def apply(frame: pd.DataFrame, extras: pd.DataFrame, table: schema.Table) -> pd.DataFrame:

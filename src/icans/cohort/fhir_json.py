@@ -67,8 +67,7 @@ def load(path: Path) -> Any:
 
 def _decoded(path: Path) -> str:
     try:
-        opened = gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
-        with opened as handle:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
             raw = handle.read(MAX_BYTES + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError([_problem(path, "$", None, f"a gzip file ({error})", "Compress the bundle again.")]) from None

@@ -36,6 +36,7 @@ class Reading:
     patients: dict[str, Entry] = field(default_factory=dict)
     owner: dict[int, str] = field(default_factory=dict)
     zeros: dict[str, pd.Timestamp] = field(default_factory=dict)
+    visits: dict[str, list[tuple[pd.Timestamp, pd.Timestamp | None]]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     who: list[str] = field(default_factory=list)
     changes: list[pd.DataFrame] = field(default_factory=list)
@@ -111,7 +112,7 @@ def find_zeros(reading: Reading, anchor: str, infusion: Mapping[str, dt.datetime
             Problem("infusion", None, None, name, "a patient of the bundles", "Use the ids that the bundles use.")
         )
     candidates = _infusions(reading)
-    visits = _encounters(reading)
+    visits = reading.visits = _encounters(reading)
     for name, entry in reading.patients.items():
         if name in given:
             reading.zeros[name] = given[name]
@@ -188,13 +189,15 @@ def _encounters(reading: Reading) -> dict[str, list[tuple[pd.Timestamp, pd.Times
         starts.append(get(period, "start", str))
         ends.append(get(period, "end", str))
         stays.append(get(get(entry.resource, "class", dict), "code", str) in INPATIENT)
+    if names:
+        why = "only start and end of encounters are used (anchor, discharge)"
+        reading.note("bundle", "fhir.partly_read", why, item="Encounter", rows=len(names))
     start = clock.parse(pd.Series(starts, dtype="object"))["instant"]
     end = clock.parse(pd.Series(ends, dtype="object"))["instant"].where(pd.Series(stays, dtype=bool))
     found: dict[str, list[tuple[pd.Timestamp, pd.Timestamp | None]]] = {}
     for name, a, b in zip(names, start, end):
         if not pd.isna(a):
             found.setdefault(name, []).append((a, None if pd.isna(b) else b))
-    reading.visits = found  # type: ignore[attr-defined]
     return found
 
 
@@ -342,7 +345,7 @@ def add_implied_events(reading: Reading) -> None:
             reading.note("events", "fhir.death_undated", why, patient_id=name, item="death")
         if (name, "discharge") in told or name not in reading.zeros:
             continue
-        for start, end in getattr(reading, "visits", {}).get(name, []):
+        for start, end in reading.visits.get(name, []):
             if end is not None and start <= reading.zeros[name] <= end:
                 stamp = clock.text(pd.Series([end], dtype=clock._US)).iloc[0]
                 reading.rows.append(Row("events", entry, {"event": "discharge"}, stamp))

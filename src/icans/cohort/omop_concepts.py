@@ -76,7 +76,7 @@ class Registry:
     def ids(self, vocabulary: str, values: pd.Series, names: dict[str, str], domain: str) -> pd.Series:
         """Ids of many codes; 0 (no matching concept) where the code is missing."""
         known = {v: self.id(vocabulary, v, names.get(v, v), domain) for v in values.dropna().unique() if v}
-        return values.map(known).fillna(0).astype("int64")
+        return values.map(known).astype("float64").fillna(0).astype("int64")
 
     def standard(self, name: str, domain: str) -> int:
         """A standard concept of the table in codes.toml, e.g. ``female`` or ``less``."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from icans.cohort.extras import exact
 from icans.core.errors import DataError, Problem, UnsafeInputError
 
 #: One table of an extract is below 2 GB as text; more belongs into Parquet.
@@ -142,10 +143,14 @@ def _csv(path: Path) -> pd.DataFrame:
             raw = handle.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise UnsafeInputError([Problem(path.name, None, None, None, "at most 2 GB of text", "Use Parquet.")])
-        return pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
+        frame = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         message = f"a comma-separated table in UTF-8 ({str(error)[:120]})"
         raise DataError([Problem(path.name, None, None, None, message, "Export it again.")]) from None
+    if isinstance(frame.index, pd.RangeIndex):
+        return frame
+    expected = "as many cells in each line as in the header"  # pandas would make an index of the first cells
+    raise DataError([Problem(path.name, None, None, None, expected, "Quote the cells that contain commas.")])
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -175,7 +180,8 @@ def numbers(frame: pd.DataFrame, field: str) -> pd.Series:
     """A field as numbers; NaN where missing, absent, no number or not finite."""
     if field not in frame:
         return pd.Series(np.nan, index=frame.index)
-    values = pd.to_numeric(frame[field], errors="coerce").astype("float64")
+    values = frame[field]
+    values = values.astype("float64") if pd.api.types.is_numeric_dtype(values) else exact(words(frame, field))
     return values.where(np.isfinite(values))
 
 

@@ -1,4 +1,4 @@
-"""Covariates and events that OMOP keeps in tables of their own: PERSON, CONDITION_OCCURRENCE, DEATH, VISIT_OCCURRENCE."""
+"""Covariates and events that OMOP keeps in their own tables: PERSON, CONDITION_OCCURRENCE, DEATH, VISIT_OCCURRENCE."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def person(extract: Extract, frame: pd.DataFrame) -> pd.DataFrame:
     ids = {float(standard_ids(name)[0]): name for name in ("female", "male", "other")}
     source = words(frame, "gender_source_value").str.strip().str.lower()
     letters = {"f": "female", "female": "female", "m": "male", "male": "male", "other": "other"}
-    rows = pd.DataFrame({"sex": concept.map(ids).fillna(source.map(letters))}, index=frame.index)
+    rows = pd.DataFrame({"sex": extras.either(concept.map(ids), source.map(letters))}, index=frame.index)
     for name in ("race", "ethnicity"):
         told = words(frame, f"{name}_source_value")
         named = extract.concepts.look(numbers(frame, f"{name}_concept_id"))["name"]
@@ -146,5 +146,3 @@ def unread_observations(extract: Extract) -> None:
         counts = source.where(source.ne(""), name).value_counts().sort_index()
         why = "an observation that has no place in the cohort"
         extract.note("observation", "omop.not_read", why, item=counts.index.to_numpy(), rows=counts.to_numpy())
-
-

@@ -11,14 +11,13 @@ import pandas as pd
 
 from icans.cohort import clock, codes, extras, schema
 from icans.cohort.cohort import change_rows
-from icans.cohort.omop_concepts import VOCABULARY, Concepts, standard_ids
+from icans.cohort.omop_concepts import VOCABULARY, Concepts
 from icans.cohort.omop_files import moments, numbers, words
 from icans.cohort.omop_rows import (
     EVENT,
     FIELD,
     GRADE,
     ITEM,
-    PATIENT,
     RECORDING,
     ROW,
     Understood,
@@ -57,7 +56,7 @@ class Extract:
 
     @property
     def own(self) -> bool:
-        """This package wrote the extract: every datetime is one, every time of availability is told."""
+        """Whether this package wrote the extract: every datetime is one, every time of availability is told."""
         return OWN_ETL in set(words(self.tables.get("cdm_source", pd.DataFrame()), "cdm_etl_reference"))
 
     def table(self, name: str) -> pd.DataFrame:

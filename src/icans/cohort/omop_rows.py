@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from icans.cohort import codes, vocabulary
+from icans.cohort.extras import either, exact
 from icans.cohort.omop_concepts import VOCABULARY, Concepts, standard_ids
 from icans.cohort.omop_files import moments, numbers, words
 from icans.cohort.schema import EVENTS, RECORDING_KINDS
@@ -42,7 +43,8 @@ def measurements(frame: pd.DataFrame, concepts: Concepts) -> Understood:
     source = words(frame, "measurement_source_value").str.strip()
     own = own.mask(own.eq("") & source.isin(vocabulary.analytes()), source)
     loinc = concepts.coded(frame, "measurement", "LOINC")
-    analyte = own.where(own.ne("")).fillna(loinc.map({c: m[0] for c, m in codes.loinc_meanings().items()}))
+    by_loinc = loinc.map({c: m[0] for c, m in codes.loinc_meanings().items()})
+    analyte = either(own.where(own.ne("")), by_loinc)
     matrices = {name: word.matrix for name, word in vocabulary.analytes().items()}
     matrix = loinc.map({c: m[1] for c, m in codes.loinc_meanings().items()}).where(own.eq(""), own.map(matrices))
     value, sign = _results(frame, concepts)
@@ -63,7 +65,7 @@ def _results(frame: pd.DataFrame, concepts: Concepts) -> tuple[pd.Series, pd.Ser
     named = concepts.look(operator)["name"]
     written = words(frame, "value_source_value").str.extract(_RESULT)
     value = numbers(frame, "value_as_number")
-    value = value.fillna(pd.to_numeric(written["number"], errors="coerce").astype("float64"))
+    value = value.fillna(exact(written["number"]))
     sign = pd.Series(np.select([less | named.str.startswith("<"), more | named.str.startswith(">")], ["<", ">"], ""))
     sign = sign.set_axis(frame.index).astype("object")
     return value, sign.where(sign.ne(""), written["sign"].fillna("")).where(value.notna(), "")
@@ -102,7 +104,7 @@ def treatments(frame: pd.DataFrame, concepts: Concepts) -> Understood:
     unit = words(frame, "dose_unit_source_value").str.strip()
     rows = pd.DataFrame(
         {"drug": drug.where(drug.ne("")), "amount": numbers(frame, "quantity"), "unit": unit.where(unit.ne("")),
-         "route": short.fillna(route.where(route.ne("")))}
+         "route": either(short, route.where(route.ne("")))}
     )  # fmt: skip
     end = words(frame, "drug_exposure_end_datetime")
     return Understood("treatments", rows, moments(frame, "drug_exposure_start"), end, _label(source, name))

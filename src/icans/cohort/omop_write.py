@@ -1,4 +1,4 @@
-"""From a cohort to OMOP CDM 5.4 tables: the model's own fields first, the rest as OBSERVATION records that point back."""
+"""From a cohort to OMOP CDM 5.4: the model's own fields first, the rest as OBSERVATION records that point back."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _observation(writer: Writer, name: str, column: str, prefix: str) -> pd.Data
     text = {"assessments": "value", "events": "detail", "recordings": "path"}.get(name)
     number = truth["grade"] if name == "grades" else pd.Series(np.nan, index=truth.index)
     if name == "assessments":
-        number = pd.to_numeric(truth["value"], errors="coerce").astype("float64")
+        number = extras.exact(truth["value"])
         number = number.where(np.isfinite(number))
     return pd.DataFrame(
         {
@@ -210,7 +210,7 @@ def _people(writer: Writer, epoch: dt.datetime | None) -> None:
     born = zero.dt.year - np.floor(truth["age_y"])
     writer.tables["person"] = pd.DataFrame(
         {
-            "person_id": ids, "gender_concept_id": truth["sex"].map(sexes).fillna(0).astype("int64"),
+            "person_id": ids, "gender_concept_id": truth["sex"].map(sexes).astype("float64").fillna(0).astype("int64"),
             "year_of_birth": born, "race_concept_id": 0, "ethnicity_concept_id": 0,
             "person_source_value": truth["patient_id"].astype("object"),
             "gender_source_value": truth["sex"].astype("object"), "race_source_value": truth["race"].astype("object"),

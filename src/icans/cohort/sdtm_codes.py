@@ -40,7 +40,7 @@ def short(name: str) -> str:
 
 
 @cache
-def test_codes(domain: str) -> dict[str, str]:
+def written_codes(domain: str) -> dict[str, str]:
     """The code to write for every analyte (``lb``, ``vs``) or item (``qs``)."""
     if domain == "qs":
         return {name: short(name) for name in vocabulary.items()}
@@ -51,7 +51,7 @@ def test_codes(domain: str) -> dict[str, str]:
 @cache
 def meanings(domain: str) -> dict[str, str]:
     """Analyte or item by test code."""
-    found = {code: name for name, code in test_codes(domain).items()}
+    found = {code: name for name, code in written_codes(domain).items()}
     for name, entry in table().get(domain, {}).items():
         found.update({code: name for code in entry})
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from icans.cohort.extras import exact
 from icans.cohort.sdtm_codes import TEXT_LENGTH
 from icans.core.errors import DataError, Problem, UnsafeInputError
 
@@ -76,10 +77,19 @@ def _csv(path: Path) -> pd.DataFrame:
     if len(raw) > MAX_BYTES:
         raise UnsafeInputError([Problem(path.name, None, None, None, "at most 1 GB of text", "Split the study.")])
     try:
-        return pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
+        frame = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
         message = f"a comma-separated table in UTF-8 ({str(error)[:120]})"
         raise DataError([Problem(path.name, None, None, None, message, "Export it again.")]) from None
+    return _as_wide_as_its_header(path, frame)
+
+
+def _as_wide_as_its_header(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """Refuse a table whose lines have more cells than its header (pandas would make an index of the first)."""
+    if isinstance(frame.index, pd.RangeIndex):
+        return frame
+    expected = "as many cells in each line as in the header"
+    raise DataError([Problem(path.name, None, None, None, expected, "Quote the cells that contain commas.")])
 
 
 def _xpt(path: Path) -> pd.DataFrame:
@@ -113,7 +123,7 @@ def numbers(frame: pd.DataFrame, column: str) -> pd.Series:
     if column in frame and pd.api.types.is_numeric_dtype(frame[column]):
         values = frame[column].astype("float64")
     else:
-        values = pd.to_numeric(words(frame, column).where(lambda s: s.ne("")), errors="coerce").astype("float64")
+        values = exact(words(frame, column))
     return values.where(np.isfinite(values))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from icans.cohort import clock, codes, vocabulary
+from icans.cohort.extras import exact
 from icans.cohort.sdtm_codes import meanings, table
 from icans.cohort.sdtm_files import numbers, words
 
@@ -71,9 +72,9 @@ def _results(
     parsed, raw = standard.str.extract(_RESULT), original.str.extract(_RESULT)
     number = numbers(frame, f"{p}STRESN")
     from_text = number.isna() & parsed["number"].notna()
-    value = number.where(~from_text, pd.to_numeric(parsed["number"], errors="coerce"))
+    value = number.where(~from_text, exact(parsed["number"]))
     from_original = value.isna() & raw["number"].notna() & standard.eq("")
-    value = value.where(~from_original, pd.to_numeric(raw["number"], errors="coerce"))
+    value = value.where(~from_original, exact(raw["number"]))
     value = value.where(np.isfinite(value))
     done = words(frame, f"{p}STAT").str.upper().ne("NOT DONE")
     value = value.where(done)
@@ -142,7 +143,7 @@ def adverse_events(frame: pd.DataFrame, prefix: str = "ae") -> Understood:
     term = term.where(term.ne(""), words(frame, "AETERM"))
     toxicity = term.map({t: codes.toxicity(t) for t in term.unique()})
     graded = words(frame, "AETOXGR").str.upper().str.removeprefix("GRADE").str.strip()
-    grade = pd.to_numeric(graded.where(graded.str.fullmatch(r"[0-5](?:\.5|\.0)?")), errors="coerce").astype("float64")
+    grade = exact(graded.where(graded.str.fullmatch(r"[0-5](?:\.5|\.0)?")))
     rows = pd.DataFrame({"toxicity": toxicity, "scheme": "CTCAE5", "grade": grade, "source": "delivered",
                          "lower_bound": grade.isna()})  # fmt: skip
     return Understood("grades", rows, words(frame, "AESTDTC"), None, term)
@@ -195,7 +196,7 @@ READERS: dict[str, tuple[Callable[[pd.DataFrame, str], Understood], str]] = {
 def person(frame: pd.DataFrame) -> pd.DataFrame:
     """Covariates of DM (or of ADSL)."""
     age = numbers(frame, "AGE")
-    factor = words(frame, "AGEU").str.upper().map(table()["years"])
+    factor = words(frame, "AGEU").str.upper().map(table()["years"]).astype("float64")
     sex = words(frame, "SEX").str.upper().map(table()["sex"])
     text = {
         name: words(frame, column) for name, column in (("site", "SITEID"), ("race", "RACE"), ("ethnicity", "ETHNIC"))

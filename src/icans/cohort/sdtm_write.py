@@ -10,7 +10,7 @@ import pandas as pd
 
 from icans.cohort import clock, codes, extras, schema, vocabulary
 from icans.cohort.cohort import Cohort
-from icans.cohort.sdtm_codes import LABEL_LENGTH, qnam, test_codes
+from icans.cohort.sdtm_codes import LABEL_LENGTH, qnam, written_codes
 from icans.cohort.sdtm_files import words
 from icans.cohort.sdtm_read import AVAILABLE_PARAMETER, FIRST_STUDY_DAY, SYNTHETIC_PARAMETER, ZERO_QNAM
 from icans.cohort.sdtm_rows import READERS, person
@@ -41,7 +41,7 @@ def domains(cohort: Cohort, epoch: dt.datetime | None) -> dict[str, pd.DataFrame
 def _split(cohort: Cohort) -> dict[str, pd.DataFrame]:
     """The rows of each table by the domain they belong to."""
     labs = cohort.measurements
-    vital = labs["analyte"].isin(test_codes("vs")) & labs["matrix"].eq("vital")
+    vital = labs["analyte"].isin(written_codes("vs")) & labs["matrix"].eq("vital")
     cells = cohort.treatments["drug"].eq(codes.CELLS)
     grades = cohort.grades
     adverse = grades["toxicity"].isin(codes.toxicity_terms()) & grades["grade"].isin([1.0, 2.0, 3.0, 4.0, 5.0])
@@ -85,7 +85,7 @@ def _plain(values: pd.Series) -> pd.Series:
 
 def _findings(truth: pd.DataFrame, zero: pd.Series, domain: str) -> Columns:
     p = domain.upper()
-    code = truth["analyte"].map(test_codes(domain))
+    code = truth["analyte"].map(written_codes(domain))
     labels = {name: word.label for name, word in vocabulary.analytes().items()}
     label = truth["analyte"].map(labels).fillna(truth["analyte"]).str[:LABEL_LENGTH]
     limited = truth["censor"].isin(["left", "right"]) & truth["limit"].notna()
@@ -120,7 +120,7 @@ def _questionnaire(truth: pd.DataFrame, zero: pd.Series, domain: str) -> Columns
     labels = {name: word.label for name, word in vocabulary.items().items()}
     label = truth["item"].map(labels).fillna(truth["item"]).str[:LABEL_LENGTH]
     return {
-        "QSTESTCD": truth["item"].map(test_codes("qs")), "QSTEST": label, "QSCAT": "BEDSIDE ASSESSMENT",
+        "QSTESTCD": truth["item"].map(written_codes("qs")), "QSTEST": label, "QSCAT": "BEDSIDE ASSESSMENT",
         "QSORRES": truth["value"], "QSSTRESC": truth["value"],
         "QSSTAT": np.where(truth["value"].isna(), "NOT DONE", ""),
     }  # fmt: skip
