@@ -17,7 +17,7 @@ import pandas as pd
 
 from icans.cohort import schema
 from icans.cohort.cross_checks import check_across
-from icans.cohort.findings import Findings
+from icans.cohort.findings import Findings, always
 from icans.cohort.rawtable import RawTable
 from icans.cohort.safety import DEFAULT_LIMITS, Limits, opened_folder
 from icans.cohort.table_checks import check_contract, check_text, definition
@@ -149,10 +149,8 @@ def _check_finite(checked: Checked, findings: Findings) -> None:
         infinite = np.flatnonzero(np.isinf(checked.frame[column.name].to_numpy(float)))
         if len(infinite):
             shown: pd.Series = checked.frame[column.name].iloc[infinite[:1000]]
-            words = ("a finite number", "Correct the value, or leave it empty where it is missing.")
-            findings.add_rows(
-                checked.file, column.name, "infinite", checked.lines[infinite], shown, lambda _, w=words: w
-            )
+            words = always("a finite number", "Correct the value, or leave it empty where it is missing.")
+            findings.add_rows(checked.file, column.name, "infinite", checked.lines[infinite], shown, words)
 
 
 def _printed(label: str, problems: tuple[Problem, ...]) -> list[str]:

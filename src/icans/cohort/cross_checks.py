@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from icans.cohort.findings import Findings
+from icans.cohort.findings import Findings, always
 from icans.cohort.value_checks import Checked
 from icans.cohort.vocabulary import near
 
@@ -86,5 +86,5 @@ def _tell(
 ) -> None:
     where = np.flatnonzero(mask)
     shown = checked.frame[column].iloc[where[:1000]]
-    describe = lambda _: (expected, remedy)  # noqa: E731
-    findings.add_rows(checked.file, column, kind, checked.lines[where], shown, describe, severity=severity)
+    words = always(expected, remedy)
+    findings.add_rows(checked.file, column, kind, checked.lines[where], shown, words, severity=severity)

@@ -17,6 +17,11 @@ KEPT_PER_KIND = 1000
 Describe = Callable[[str | None], tuple[str, str]]
 
 
+def always(expected: str, remedy: str) -> Describe:
+    """The same words for every value."""
+    return lambda _: (expected, remedy)
+
+
 @dataclass
 class Findings:
     """Problems as they are found. ``problems()`` gives them by file, then row."""

@@ -11,7 +11,7 @@ import pandas as pd
 from icans.cohort import schema
 from icans.cohort.cohort import Cohort
 from icans.cohort.csv_out import csv_bytes
-from icans.cohort.nonmem_options import NonmemOptions
+from icans.cohort.nonmem_options import Dosed, NonmemOptions, Observed
 from icans.core.errors import DataError, Problem
 from icans.core.files import atomic_path
 
@@ -53,20 +53,20 @@ def _frame(source: pd.DataFrame, options: NonmemOptions, **columns: Any) -> pd.D
 
 def _observed(rows: pd.DataFrame, options: NonmemOptions, problems: list[Problem]) -> pd.DataFrame:
     key = options.observed_by
-    entries = {"": options.observed} if not hasattr(options.observed, "items") else dict(options.observed)
+    entries = {"": options.observed} if isinstance(options.observed, Observed) else dict(options.observed)
     found = {(e.analyte, options.matrix(e), e.unit): name for name, e in entries.items()}
     codes = _lookup(rows, ["analyte", "matrix", "unit"], found, "observed", "measurements", problems)
     censor = rows["censor"]
     cens = np.where(censor == "left", 1.0, np.where(censor == "right", -1.0, 0.0))
     dv = rows["limit"].where(censor.isin(["left", "right"]), rows["value"])
     columns: dict[str, Any] = {"EVID": 0, "DV": dv, "CENS": cens}
-    if hasattr(options.observed, "items"):
+    if not isinstance(options.observed, Observed):
         columns[key] = codes
     return _frame(rows, options, **columns)
 
 
 def _dosed(rows: pd.DataFrame, options: NonmemOptions, problems: list[Problem]) -> pd.DataFrame:
-    entries = {"": options.dosed} if not hasattr(options.dosed, "items") else dict(options.dosed)
+    entries = {"": options.dosed} if isinstance(options.dosed, Dosed) else dict(options.dosed)
     found = {(e.drug, e.unit, e.route): name for name, e in entries.items()}
     codes = _lookup(rows, ["drug", "unit", "route"], found, "dosed", "treatments", problems)
     for place in np.flatnonzero(rows["amount"].isna().to_numpy(bool)):
@@ -74,7 +74,7 @@ def _dosed(rows: pd.DataFrame, options: NonmemOptions, problems: list[Problem]) 
     duration = rows["duration_h"].fillna(0.0) / options.hours
     rate = (rows["amount"] / duration.where(duration > 0)).fillna(0.0)
     columns: dict[str, Any] = {"EVID": 1, "AMT": rows["amount"], "RATE": rate, "DUR": duration}
-    if hasattr(options.dosed, "items"):
+    if not isinstance(options.dosed, Dosed):
         columns["CMT"] = codes
     return _frame(rows, options, **columns)
 

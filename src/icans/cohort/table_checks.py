@@ -10,14 +10,14 @@ import difflib
 import re
 import warnings
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from icans.cohort import cells, schema
-from icans.cohort.findings import Findings
+from icans.cohort.findings import Findings, always
 from icans.cohort.rawtable import RawTable
 from icans.cohort.safety import DEFAULT_LIMITS
 from icans.cohort.vocabulary import near
@@ -152,8 +152,8 @@ def _rows(
 ) -> None:
     if len(where):
         shown = values.iloc[where[:1000]]
-        describe = lambda _: (expected, remedy)  # noqa: E731
-        findings.add_rows(raw.file, column, kind, raw.lines[where], shown, describe, severity=severity)
+        words = always(expected, remedy)
+        findings.add_rows(raw.file, column, kind, raw.lines[where], shown, words, severity=severity)
 
 
 @cache
@@ -203,9 +203,7 @@ def check_contract(
         order = np.argsort(where, kind="stable")
         where = where[order]
         values = group["failure_case"].to_numpy(dtype=object)[order]
-        findings.add_rows(
-            file, column.name, str(check), lines[where], values, lambda value, c=column: _describe(c, value)
-        )
+        findings.add_rows(file, column.name, str(check), lines[where], values, partial(_describe, column))
 
 
 def _describe(column: schema.Column, value: str | None) -> tuple[str, str]:

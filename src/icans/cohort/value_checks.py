@@ -13,15 +13,15 @@ import pandas as pd
 
 from icans.cohort import schema
 from icans.cohort.cells import NUMBER
-from icans.cohort.findings import Describe, Findings
+from icans.cohort.findings import Describe, Findings, always
 from icans.cohort.vocabulary import Analyte, Item, by_synonym, drugs, items, near
 from icans.core.errors import UnitError
 from icans.core.units import SPELLINGS, convert, ucum
 
 #: Hours by which a product may be given away from time 0 before we ask whether time 0 is the infusion.
 INFUSION_SLACK_H = 24.0
-#: Most pairs of analyte and unit that are looked at; each takes a parser of units. Laboratories send some hundreds.
-MOST_UNITS = 2000
+#: Most pairs of analyte and unit that are looked at; each takes a parser of units. A large centre sends about a hundred.
+MOST_UNITS = 500
 #: Same key twice: an error where it makes the data contradict themselves, otherwise kept and told.
 DUPLICATE_ERRORS = frozenset({"patients", "grades"})
 
@@ -54,7 +54,7 @@ class _Reporter:
     ) -> None:
         """Problems at the rows of ``mask``, all described alike."""
         where = np.flatnonzero(np.asarray(mask, dtype=bool))
-        self.each(where, column, kind, lambda _: (expected, remedy), error=error)
+        self.each(where, column, kind, always(expected, remedy), error=error)
 
 
 def check_values(checked: Checked, analytes: Mapping[str, Analyte], findings: Findings) -> None:
@@ -128,8 +128,8 @@ def _measurements(frame: pd.DataFrame, analytes: Mapping[str, Analyte], tell: _R
         rows = order[edges[index] : edges[index + 1]]
         seen += 1
         if seen > MOST_UNITS:
-            words = (f"at most {MOST_UNITS} different units", "Check what stands in the column.")
-            tell.each(rows, "unit", "units", lambda _, w=words: w)
+            words = always(f"at most {MOST_UNITS} different units", "Check what stands in the column.")
+            tell.each(rows, "unit", "units", words)
         else:
             _unit_and_range(analytes[name], unit, rows, values, tell)
 
@@ -138,8 +138,8 @@ def _unit_and_range(analyte: Analyte, unit: str, rows: np.ndarray, values: np.nd
     try:
         canonical = convert(values[rows], unit or analyte.unit, analyte.unit, molar_mass_g_mol=analyte.molar_mass)
     except UnitError as error:
-        words = (f"a unit that converts to {analyte.unit} ({analyte.name})", _unit_remedy(unit, analyte, error))
-        tell.each(rows, "unit", "unit", lambda _: words)
+        words = always(f"a unit that converts to {analyte.unit} ({analyte.name})", _unit_remedy(unit, analyte, error))
+        tell.each(rows, "unit", "unit", words)
         return
     with np.errstate(invalid="ignore"):
         outside = (canonical < analyte.low) | (canonical > analyte.high)
