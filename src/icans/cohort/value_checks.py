@@ -20,7 +20,7 @@ from icans.core.units import SPELLINGS, convert, ucum
 
 #: Hours by which a product may be given away from time 0 before we ask whether time 0 is the infusion.
 INFUSION_SLACK_H = 24.0
-#: Most pairs of analyte and unit that are looked at; each takes a parser of units. A large centre sends about a hundred.
+#: Most pairs of analyte and unit that are looked at, since parsing a unit is slow. A large centre sends about 100.
 MOST_UNITS = 500
 #: Same key twice: an error where it makes the data contradict themselves, otherwise kept and told.
 DUPLICATE_ERRORS = frozenset({"patients", "grades"})
