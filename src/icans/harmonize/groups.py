@@ -20,6 +20,9 @@ from icans.harmonize.precision import grid
 
 Array = npt.NDArray[np.float64]
 
+#: A reading, why it was opened, the patients of the group, the log odds.
+Found = tuple[int, str, npt.NDArray[np.int64], float]
+
 #: Series that a group must have.
 SERIES = 5
 #: Prior odds that two groups of one analyte were stored in different units.
@@ -36,8 +39,8 @@ SMALLEST_SHIFT = 0.6
 
 def opened(
     stored: Array, index: npt.NDArray[np.int64], table: pd.DataFrame, every: tuple[Reading, ...]
-) -> Iterator[tuple[int, str]]:
-    """Readings (by place in ``every``) that explain the distance between two groups, and why."""
+) -> Iterator[Found]:
+    """Readings (by place in ``every``) that explain the distance between two groups, why, the group, its log odds."""
     positive = stored > 0
     frame = pd.DataFrame(
         {
@@ -54,8 +57,8 @@ def opened(
         yield from _between(frame, classes, "precision", every)
 
 
-def _between(frame: pd.DataFrame, label: pd.Series, name: str, every: tuple[Reading, ...]) -> Iterator[tuple[int, str]]:
-    """Compare each group with the largest one."""
+def _between(frame: pd.DataFrame, label: pd.Series, name: str, every: tuple[Reading, ...]) -> Iterator[Found]:
+    """Compare each group with the largest one, both ways."""
     medians = frame["x"].groupby([label, frame["patient"]]).median()
     sizes = medians.groupby(level=0).size()
     sizes = sizes[sizes >= SERIES]
@@ -66,23 +69,23 @@ def _between(frame: pd.DataFrame, label: pd.Series, name: str, every: tuple[Read
     spread = max(float(centred.abs().median()) / 0.6745, 0.05)
     clinical = max(CLINICAL_FLOOR, CLINICAL_SHARE * spread)
     grids = {group: grid(frame.loc[label == group, "stored"]) for group in sizes.index}
-    for group in sizes.index.drop(base):
-        distance = float(medians[group].median() - medians[base].median())
-        variance = clinical**2 + 1.57 * spread**2 * (1 / sizes[group] + 1 / sizes[base])
+    # Either group may be the one in another unit: both directions are offered, and the ambiguity shows later.
+    pairs = [pair for other in sizes.index.drop(base) for pair in ((other, base), (base, other))]
+    for group, rest in pairs:
+        distance = float(medians[group].median() - medians[rest].median())
+        variance = clinical**2 + 1.57 * spread**2 * (1 / sizes[group] + 1 / sizes[rest])
         for k, reading in enumerate(every[1:], start=1):
             shift = -np.log10(abs(reading.slope))
             if reading.offset or reading.kind == "twice" or abs(shift) < SMALLEST_SHIFT:
                 continue
             log_odds = np.log(ODDS) + (distance**2 - (distance - shift) ** 2) / (2.0 * variance)
-            matched = abs(np.log10(grids[group] / grids[base]) - shift) < 0.05
+            matched = abs(np.log10(grids[group] / grids[rest]) - shift) < 0.05
             if matched and log_odds + np.log(GRID_ODDS) > np.log(OPEN):
-                yield (
-                    k,
-                    (
-                        f"series of {name} {group!s} lie {10**distance:.3g} times as high as those of {base!s} and are "
-                        f"written in steps {grids[group] / grids[base]:.3g} times as large"
-                    ),
+                why = (
+                    f"series of {name} {group!s} lie {10**distance:.3g} times as high as those of {rest!s} and are "
+                    f"written in steps {grids[group] / grids[rest]:.3g} times as large"
                 )
+                yield k, why, frame.loc[label == group, "patient"].unique(), log_odds + float(np.log(GRID_ODDS))
 
 
 def precision_classes(patient: pd.Series, stored: Array) -> pd.Series | None:

@@ -31,6 +31,8 @@ DEGREES = 4.0
 IMPOSSIBLE = -25.0
 #: Weight of junk before anything is seen: about one typing error in two thousand rows.
 JUNK = 5e-4
+#: Scale of the density of junk, in spreads of the cohort.
+JUNK_WIDTH = 10.0
 #: Pseudo-rows behind the table of decimals of each reading: enough that a few odd rows do not vouch for themselves.
 PRECISION_ROWS = 30.0
 #: Pseudo-counts for changes of reading: one in a hundred rows before anything is seen.
@@ -46,7 +48,8 @@ class Rows:
     ``values`` (n, S): canonical values on the modelling scale (log for concentrations) under each reading;
     ``possible`` (n, S); ``series`` (n,): 0, 1, ... ascending; ``gap`` (n,): hours since the row before;
     ``places`` (n,): class of decimals; ``size`` (n,): class of magnitude of the stored number;
-    ``log_prior`` (number of series, S): what other analytes, batch and declaration say of each series.
+    ``log_prior`` (number of series, S): what other analytes, batch and declaration say of each series;
+    ``single`` (S,): readings that explain single rows (typing errors) and do not last.
     """
 
     values: Array
@@ -57,6 +60,7 @@ class Rows:
     size: npt.NDArray[np.int64]
     log_prior: Array
     jacobian: Array
+    single: npt.NDArray[np.bool_]
 
 
 @dataclass
@@ -149,7 +153,7 @@ def _start(rows: Rows, now: Parameters, plan: _Plan) -> Array:
     return np.concatenate([prior + np.log1p(-JUNK), junk], axis=1)
 
 
-def _transition(start: Array, now: Parameters) -> Array:
+def _transition(rows: Rows, start: Array, now: Parameters) -> Array:
     """Log probabilities of the next state, (m, S + 1, S + 1): stay, or draw anew; junk never lasts."""
     count = start.shape[1] - 1
     anew = np.log(now.change) + start
@@ -159,6 +163,7 @@ def _transition(start: Array, now: Parameters) -> Array:
     matrix[:, own, own] = np.logaddexp(matrix[:, own, own], stay)
     matrix[:, :count, count] = np.log(JUNK)
     matrix[:, count, :] = start
+    matrix[:, np.flatnonzero(rows.single), :] = start[:, None, :]
     return matrix
 
 
@@ -173,15 +178,16 @@ def _emission(rows: Rows, now: Parameters, index: npt.NDArray[np.int64], margina
 
 
 def _junk(rows: Rows, now: Parameters) -> Array:
-    """Log density of junk: flat over a range far wider than the cohort's spread, for impossible values only."""
-    flat = -np.log(40.0 * now.spread) - np.log(now.precision.shape[2])
-    return np.where(rows.possible[:, 0], -1e3, flat)
+    """Log density of junk, for impossible values only: a Cauchy density far wider than the cohort's spread."""
+    scale = JUNK_WIDTH * now.spread
+    wide = -np.log(np.pi * scale) - np.log1p(((rows.values[:, 0] - now.location) / scale) ** 2)
+    return np.where(rows.possible[:, 0], -1e3, wide - np.log(now.precision.shape[2]))
 
 
 def _expect(rows: Rows, now: Parameters, plan: _Plan) -> tuple[Array, Array, tuple[float, float], float]:
     marginal, written = _marginal(rows, now), _decimals(rows, now)
     start = _start(rows, now, plan)
-    steps = _transition(start, now)
+    steps = _transition(rows, start, now)
     count = rows.values.shape[1] + 1
     forward = np.empty((len(rows.series), count))
     first = np.concatenate([marginal[plan.first] + written[plan.first], _junk(rows, now)[plan.first][:, None]], axis=1)

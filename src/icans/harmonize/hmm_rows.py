@@ -58,7 +58,10 @@ def rows_of(
     share = np.bincount(series, declared.astype(float)) / np.bincount(series)
     prior = np.zeros((series[-1] + 1, len(chosen)))
     prior[:, 1:] = DECLARED * (share > 0.5)[:, None]
-    return hmm.Rows(values, possible, series, np.maximum(gap, 0.0), places(stored), _sizes(stored), prior, jacobian)
+    return hmm.Rows(
+        values, possible, series, np.maximum(gap, 0.0), places(stored), _sizes(stored), prior, jacobian,
+        np.zeros(len(chosen), dtype=bool),
+    )  # fmt: skip
 
 
 def places(stored: Array) -> npt.NDArray[np.int64]:

@@ -37,6 +37,8 @@ LINK_SERIES = 2.0
 SYSTEMATIC_SERIES, SYSTEMATIC_SHARE = 3, 0.002
 #: Log likelihood that the systematic version of a reading must bring beyond the version for typing errors.
 SYSTEMATIC = 5.0
+#: Log likelihood that a reading for single rows must bring beyond calling them junk.
+SINGLE = 2.0
 #: Passes of expectation-maximisation when readings are compared (the final fit takes more).
 SELECT_ITERATIONS = 6
 
@@ -112,13 +114,18 @@ def judge(table: pd.DataFrame, *, features: pd.DataFrame | None = None, soft: bo
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Opened:
-    """A reading to weigh (its place among the analyte's readings): for impossible values alone, or for every row."""
+    """A reading to weigh (its place among the analyte's readings): for impossible values alone, or for every row.
+
+    Where a group of patients opened it, the group and the log odds that the group speaks with.
+    """
 
     reading: int
     why: str
     systematic: bool
+    group: npt.NDArray[np.int64] | None = None
+    log_odds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,11 @@ def _prepare(name: str, table: pd.DataFrame, soft: bool) -> _Work | None:
     opened = _opened_by_bounds(every, stored, hard, table["patient_id"].to_numpy()[mine], analyte)
     if soft and analyte.log and len(every) > 1:
         taken = {o.reading for o in opened if o.systematic}
-        opened += [_Opened(k, why, True) for k, why in groups.opened(stored, mine, table, every) if k not in taken]
+        opened += [
+            _Opened(k, why, True, group, odds)
+            for k, why, group, odds in groups.opened(stored, mine, table, every)
+            if k not in taken
+        ]
     if not opened and not hard.any():
         return None
     if not any(o.systematic for o in opened):
@@ -188,26 +199,30 @@ def _select(
 ) -> _Work:  # fmt: skip
     """Keep the readings that earn their place, the best first; the identity always stays.
 
-    A reading is added when it raises the log likelihood by more than :func:`_penalty`. Readings that explain
+    A reading is added when it raises the log likelihood by more than it costs. Readings that explain
     the rows nearly as well as the one that was taken are its rivals; they lower the confidence.
     """
     kept: list[_Opened] = []
     best = hmm.fit(*_problem(analyte, every, kept, table, mine, stored), iterations=SELECT_ITERATIONS).log_likelihood
     rivalry = 1.0
     while len({o.reading for o in opened} - {o.reading for o in kept}):
-        scores = {}
+        scores, likelihood = {}, {}
         for trial in opened:
             if trial.reading not in {o.reading for o in kept}:
                 problem = _problem(analyte, every, [*kept, trial], table, mine, stored)
-                fitted = hmm.fit(*problem, iterations=SELECT_ITERATIONS).log_likelihood
-                scores[trial] = fitted + np.log(KIND_WEIGHT[every[trial.reading].kind]) - SYSTEMATIC * trial.systematic
+                likelihood[trial] = hmm.fit(*problem, iterations=SELECT_ITERATIONS).log_likelihood
+                cost = SYSTEMATIC + _penalty(len(mine)) if trial.systematic else SINGLE
+                weight = float(np.log(KIND_WEIGHT[every[trial.reading].kind]))
+                scores[trial] = likelihood[trial] + weight + trial.log_odds - cost
         top = max(scores, key=lambda o: scores[o])
-        if scores[top] - best < _penalty(len(mine)):
+        if scores[top] < best:
             break
         rivals = {o.reading: max(v for p, v in scores.items() if p.reading == o.reading) for o in scores}
         rivalry /= sum(float(np.exp(max(value - scores[top], -50.0))) for value in rivals.values())
+        if top.group is not None:
+            rivalry /= 1.0 + float(np.exp(-top.log_odds))
         kept.append(top)
-        best = scores[top]
+        best = likelihood[top]
     kept.sort(key=lambda o: o.reading)
     rows, start = _problem(analyte, every, kept, table, mine, stored)
     chosen = (every[0], *(every[o.reading] for o in kept))
@@ -220,9 +235,14 @@ def _problem(
 ) -> tuple[hmm.Rows, hmm.Parameters]:  # fmt: skip
     chosen = (every[0], *(every[o.reading] for o in kept))
     rows = rows_of(chosen, table, mine, stored, analyte)
+    _, first = np.unique(rows.series, return_index=True)
+    patient = table["patient_id"].to_numpy()[mine[first]]
     for place, o in enumerate(kept, start=1):
         if not o.systematic:
             rows.possible[:, place] &= ~rows.possible[:, 0]
+            rows.single[place] = True
+        if o.group is not None:
+            rows.log_prior[:, place] += np.where(np.isin(patient, o.group), LINK_CAP, -LINK_CAP)
     return rows, start_of(rows, chosen, analyte)
 
 
@@ -255,7 +275,7 @@ def _fit(work: _Work, log_prior: Array | None) -> hmm.Fit:
     rows = work.rows
     if log_prior is not None:
         rows = hmm.Rows(rows.values, rows.possible, rows.series, rows.gap, rows.places, rows.size,
-                        rows.log_prior + log_prior, rows.jacobian)  # fmt: skip
+                        rows.log_prior + log_prior, rows.jacobian, rows.single)  # fmt: skip
     return hmm.fit(rows, work.start)
 
 
