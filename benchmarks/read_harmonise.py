@@ -171,10 +171,13 @@ def report(name: str, rows: dict[int, int], found: dict[tuple[str, int], dict[st
             f"| {contract['cpu']:.1f} | {mine['cpu'] / contract['cpu']:.1f} |"
         )
     first = found["icans", min(rows)]
-    met = first["cpu"] < TARGET_S and first["gb"] < TARGET_GB
-    verdict = "met" if met else "NOT met"
+    small = first["gb"] < TARGET_GB
+    verdict = {key: "met" if first[key] < TARGET_S and small else "NOT met" for key in ("cpu", "wall")}
     lines += ["", f"Processor time grows as rows to the power {power:.2f}."]
-    lines += [f"Target at the smallest size: below {TARGET_S:.0f} s of the processor and {TARGET_GB} GB: {verdict}."]
+    lines += [
+        f"Target at the smallest size, {TARGET_S:.0f} s and {TARGET_GB} GB: {verdict['wall']} by the clock of this run, "
+        f"{verdict['cpu']} by the processor (a load average above the number of threads stretches the clock)."
+    ]
     return "\n".join(lines) + "\n"
 
 
