@@ -141,6 +141,9 @@ def _validate(bundles: Bundles) -> None:
             for item in error.errors(include_url=False, include_context=False)[:10]:
                 where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"])
                 bundles.problems.append(entry.problem(where, _shown(item.get("input")), item["msg"], "Correct it."))
+        except Exception as error:  # noqa: BLE001,RUF100 - the library fails in many ways on elements of the wrong kind
+            expected = f"a {entry.kind} of FHIR R4 ({type(error).__name__}: {str(error)[:80]})"
+            bundles.problems.append(entry.problem("", None, expected, "Correct it."))
 
 
 def _shown(value: Any) -> str | None:

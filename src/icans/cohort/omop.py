@@ -14,6 +14,8 @@ import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from icans.cohort import omop_files, schema
 from icans.cohort.cohort import Cohort, make, stack
 from icans.cohort.omop_concepts import Concepts
@@ -21,7 +23,7 @@ from icans.cohort.omop_files import words
 from icans.cohort.omop_people import implied_events, patients_table, unread_observations
 from icans.cohort.omop_read import SIMULATED, Extract, find_persons, find_zeros, read_table
 from icans.cohort.omop_write import tables
-from icans.core.errors import DataError
+from icans.core.errors import DataError, Problem
 from icans.core.files import atomic_folder, sha256
 from icans.core.provenance import Provenance
 
@@ -81,7 +83,8 @@ def read_omop(
 
 
 def _load(found: dict[str, Path]) -> Extract:
-    problems, frames = [], {}
+    problems: list[Problem] = []
+    frames: dict[str, pd.DataFrame] = {}
     for table, file in found.items():
         if table == "observation_period":
             continue

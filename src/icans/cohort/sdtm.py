@@ -75,8 +75,8 @@ def read_sdtm(
     tables = _tables(study)
     if study.problems:
         raise DataError(study.problems)
-    for file in other:
-        study.note("folder", "sdtm.not_read", "no domain that is read here", item=file)
+    for unread in other:
+        study.note("folder", "sdtm.not_read", "no domain that is read here", item=unread)
     if "dm" in found and "adsl" in found:
         study.note("folder", "sdtm.not_read", "DM is there; ADSL adds nothing to it", item=found["adsl"].name)
     title, synthetic = _summary(study, name or path.name, given=name is not None)

@@ -7,6 +7,7 @@ import io
 import warnings
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -140,7 +141,7 @@ def store(frame: pd.DataFrame, folder: Path, domain: str, form: str, labels: dic
         return
     import pyreadstat
 
-    version = int(form[-1])
+    version: Literal[5, 8] = 5 if form == "xpt5" else 8
     text = frame.columns[[not pd.api.types.is_numeric_dtype(frame[c]) for c in frame.columns]]
     if version == 5:
         long = [(c, i) for c in text for i in np.flatnonzero(frame[c].str.encode("utf-8").str.len() > TEXT_LENGTH)]

@@ -75,7 +75,9 @@ def check_subjects(study: Study) -> None:
             study.problems.append(_problem(study.files[domain], rows[0], "USUBJID", str(subject), place, remedy))
 
 
-def _problem(file: str, position: int, column: str, value: str | None, expected: str, remedy: str) -> Problem:
+def _problem(
+    file: str, position: int | np.integer, column: str, value: str | None, expected: str, remedy: str
+) -> Problem:
     return Problem(file, int(position) + 2, column, value, expected, remedy)
 
 
