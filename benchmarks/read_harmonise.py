@@ -174,10 +174,9 @@ def report(name: str, rows: dict[int, int], found: dict[tuple[str, int], dict[st
     small = first["gb"] < TARGET_GB
     verdict = {key: "met" if first[key] < TARGET_S and small else "NOT met" for key in ("cpu", "wall")}
     lines += ["", f"Processor time grows as rows to the power {power:.2f}."]
-    lines += [
-        f"Target at the smallest size, {TARGET_S:.0f} s and {TARGET_GB} GB: {verdict['wall']} by the clock of this run, "
-        f"{verdict['cpu']} by the processor (a load average above the number of threads stretches the clock)."
-    ]
+    target = f"Target at the smallest size, {TARGET_S:.0f} s and {TARGET_GB} GB"
+    why = "a load average above the number of threads stretches the clock"
+    lines += [f"{target}: {verdict['wall']} by the clock of this run, {verdict['cpu']} by the processor ({why})."]
     return "\n".join(lines) + "\n"
 
 
