@@ -96,10 +96,10 @@ def test_fahrenheit_patients_are_found(seed: int, share: float):
     stored = np.where(warm[:, None], np.round(celsius * 9 / 5 + 32, 1), np.round(celsius, 1))
     table = table_of("temperature", stored)
     judged = judge(table)
-    truth = np.repeat(warm, days)
-    if not truth.any():
+    if not warm.any():
         assert not judged
         return
+    truth = np.repeat(warm, days)[judged[0].index]
     assert ((judged[0].state == 1) == truth).all()
     assert judged[0].readings[1].label == "[degF]"
 
@@ -110,13 +110,15 @@ def test_tenfold_patients_are_found_through_values_that_cannot_be_and_decimals(s
     rng = np.random.default_rng(seed)
     patients, days = 40, 12
     crp = np.exp(rng.normal(3.5, 1.0, patients)[:, None] + 0.35 * rng.normal(size=(patients, days)).cumsum(axis=1))
-    crp = np.clip(np.round(crp, 1), 0.3, 300.0)
+    # Reflected at the assay's ends: a patient who stays at a ceiling of 300 tells nothing by decimals.
+    crp = np.where(crp > 300.0, 300.0 * 300.0 / crp, crp)
+    crp = np.round(np.clip(crp, 0.3, 300.0), 1)
     tenfold = np.arange(patients) < 20
     table = table_of("crp", np.where(tenfold[:, None], np.round(10 * crp), crp))
     judged = judge(table)
     if table.loc[table["value"] > 1050, "patient_id"].nunique() < 5:
         return
-    truth = np.repeat(tenfold, days)
+    truth = np.repeat(tenfold, days)[judged[0].index]
     right = (judged[0].state == 1) == truth
     assert right.mean() > 0.95
     sure = judged[0].confidence > 0.9
