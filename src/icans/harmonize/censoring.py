@@ -223,7 +223,7 @@ def _coarsen(
     count = max(last // joined, 1)
     place = (cell - 1) // joined
     counts = np.bincount(place[place < count], held[place < count], minlength=count)
-    centre = here + step * (1 + joined * np.arange(count) + (joined - 1) / 2.0)
+    centre = np.asarray(here + step * (1 + joined * np.arange(count) + (joined - 1) / 2.0), dtype=np.float64)
     keep = centre > 0
     return counts[keep].astype(float), centre[keep], np.full(int(keep.sum()), float(joined))
 

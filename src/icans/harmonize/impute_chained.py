@@ -161,10 +161,10 @@ def _design(filled: Array, z: Panel, g: int, causal: bool) -> Array:
 def _regress(design: Array, y: Array) -> Regression:
     """Posterior of a linear regression with a normal-inverse-gamma prior (unit-information ridge)."""
     precision = design.T @ design + SHRINK * np.eye(design.shape[1])
-    mean = np.linalg.solve(precision, design.T @ y)
+    mean = np.asarray(np.linalg.solve(precision, design.T @ y), dtype=np.float64)
     residual = y - design @ mean
     rate = 0.5 * (float(residual @ residual) + SHRINK * float(mean @ mean)) + 0.5e-3
-    root = np.linalg.inv(np.linalg.cholesky(precision)).T
+    root = np.asarray(np.linalg.inv(np.linalg.cholesky(precision)).T, dtype=np.float64)
     return Regression(mean, root, 0.5 * len(y) + 0.5, rate, design @ mean, y)
 
 

@@ -187,7 +187,8 @@ def _smooth(states: _States, layout: _Layout) -> tuple[Array, Array]:
 def _back(states: _States, rows: npt.NDArray[np.int64]) -> Array:
     f = np.stack([np.ones(len(rows)), states.decay[rows]], axis=1)
     cross = states.cov[rows - 1] * f[:, None, :]
-    return np.linalg.solve(states.ahead_cov[rows] + 1e-12 * np.eye(2), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
+    back = np.linalg.solve(states.ahead_cov[rows] + 1e-12 * np.eye(2), cross.transpose(0, 2, 1))
+    return np.asarray(back.transpose(0, 2, 1), dtype=np.float64)
 
 
 def _sample(states: _States, layout: _Layout, normal: Array) -> Array:
@@ -279,4 +280,4 @@ def _trend(time: Array, y: Array, series: npt.NDArray[np.int64], spread: float) 
     weight = 1.0 / np.sqrt(np.bincount(series)[series])
     penalty = np.diff(np.eye(len(knots)), axis=0)
     normal = design.T @ (weight[:, None] * design) + RIDGE * penalty.T @ penalty
-    return knots, np.linalg.solve(normal, design.T @ (weight * y))
+    return knots, np.asarray(np.linalg.solve(normal, design.T @ (weight * y)), dtype=np.float64)
