@@ -199,8 +199,8 @@ def _performance(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _comparisons() -> pd.DataFrame:
-    rows = [("icans_any", 72.0, HORIZON_H, "auc", "gbm", "ridge", 0.01, -0.04, 0.06)]
-    columns = ["task", "landmark_h", "horizon_h", "metric", "model_a", "model_b", "difference", "low", "high"]
+    rows = [("icans_any", "gbm", "ridge", 72.0, HORIZON_H, "auc", 0.01, -0.04, 0.06)]
+    columns = ["task", "model", "reference_model", "landmark_h", "horizon_h", "metric", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 

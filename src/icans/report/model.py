@@ -21,7 +21,7 @@ _CELL = ("task", "model", "landmark_h", "horizon_h")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "findings": ("analyte", "scope", "kind", "proposal", "n_rows", "confidence", "evidence"),
     "performance": (*_CELL, "metric", "value", "low", "high", "n", "events"),
-    "comparisons": ("task", "landmark_h", "horizon_h", "metric", "model_a", "model_b", "difference", "low", "high"),
+    "comparisons": (*_CELL, "reference_model", "metric", "difference", "low", "high"),
     "calibration": (*_CELL, "predicted", "observed"),
     "decision": (*_CELL, "threshold", "net_benefit"),
     "grade_paths": ("model", "landmark_h", "lead_h", "rps"),
@@ -110,7 +110,7 @@ class ReportData:
     performance
         One row per task, model, landmark, horizon and metric, with interval, patients and events.
     comparisons
-        Paired differences ``model_a - model_b`` with interval.
+        Paired differences ``model - reference_model`` with interval.
     calibration
         Points of the flexible calibration curves (``low``/``high``: band).
     decision

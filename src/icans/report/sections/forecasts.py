@@ -119,8 +119,8 @@ def _comparisons(builder: Builder, task: Task) -> Grid | None:
             "Landmark": [focus.when(task, x) for x in rows["landmark_h"]],
             "Horizon": rows["horizon_h"].map(fmt.horizon),
             "Metric": rows["metric"].map(fmt.metric),
-            "Model": rows["model_a"].map(data.model_label),
-            "against": rows["model_b"].map(data.model_label),
+            "Model": rows["model"].map(data.model_label),
+            "against": rows["reference_model"].map(data.model_label),
             "Difference (interval)": [
                 fmt.estimate(*v) for v in rows[["difference", "low", "high"]].itertuples(index=False)
             ],
