@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from icans.core.execute import Executor
-from icans.evaluate.bootstrap import patient_counts
-from icans.evaluate.calibration import calibration_curve
-from icans.evaluate.net_benefit import decision_curve
-from icans.evaluate.performance import compare, performance
-from icans.evaluate.tables import Group, check_predictions, groups
+from icans.evaluate.curves import calibration_curves, decision_curves
+from icans.evaluate.performance import compare, measure, performance
 from icans.forecast.crossval import CrossValidation, Design
 from icans.forecast.outcomes import known_status
 from icans.study.config import EvaluateSection
 
-#: Points of a calibration curve and thresholds of a decision curve.
-CURVE_POINTS, THRESHOLD_POINTS = 41, 26
-#: Resamples for the bands of curves: a band is read by eye, and 200 place its edges well within a line's width.
-CURVE_BOOTSTRAP = 200
-
-
+#: Thresholds of a decision curve: one a percentage point over the default range.
+THRESHOLD_POINTS = 26
 #: What is told of a group that training left out.
 OUTSIDE_METRICS = ("auc", "brier_scaled", "oe", "slope")
 
@@ -50,22 +44,30 @@ def judge(
     references
         Models that every other is compared with, where they were fitted.
     """
-    metrics = performance(predictions, n_boot=settings.bootstrap, seed=seed, executor=executor)
+    measured = measure(predictions, n_boot=settings.bootstrap, seed=seed, executor=executor)
     fitted = set(predictions["model"])
-    pairs = [
-        compare(predictions, name, n_boot=settings.bootstrap, seed=seed, executor=executor)
-        for name in references
-        if name in fitted
-    ]
-    filled = [p for p in pairs if len(p)]
-    comparisons = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
-    thresholds = np.linspace(settings.threshold_low, settings.threshold_high, THRESHOLD_POINTS)
-    calibration, decision = [], []
-    for group in groups(check_predictions(predictions)):
-        weights = _weights(group, seed)
-        calibration.append(_calibration(group, weights))
-        decision.append(_decision(group, weights, thresholds))
-    return Judgement(metrics, comparisons, pd.concat(calibration), _with_references(pd.concat(decision)))
+    pairs = [compare(measured, name) for name in references if name in fitted]
+    cells = [cell for _, cell in predictions.groupby(["task", "landmark_h", "horizon_h"], sort=False)]
+    thresholds = tuple(np.linspace(settings.threshold_low, settings.threshold_high, THRESHOLD_POINTS).tolist())
+    curves = executor.map(partial(_curves, thresholds=thresholds, seed=seed), cells, "curves")
+    return Judgement(
+        performance(measured),
+        _stacked(pairs),
+        _stacked([calibration for calibration, _ in curves]).rename(columns={"risk": "predicted"}),
+        _with_references(_stacked([decision for _, decision in curves])),
+    )
+
+
+def _curves(cell: pd.DataFrame, thresholds: tuple[float, ...], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    # The same risk for everybody has no calibration curve.
+    varied = cell.groupby("model").filter(lambda rows: np.ptp(rows["risk"]) > 1e-6)
+    calibration = calibration_curves(varied, seed=seed) if len(varied) else pd.DataFrame()
+    return calibration, decision_curves(cell, thresholds=thresholds, seed=seed)
+
+
+def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
 def judge_left_out(
@@ -106,41 +108,12 @@ def _enough(cell: pd.DataFrame) -> bool:
     return min((status == 1).sum(), (status == 0).sum()) >= Design().min_events
 
 
-def _weights(group: Group, seed: int) -> np.ndarray:
-    return patient_counts(group.averaged().patient_id, CURVE_BOOTSTRAP, seed, group.task, group.landmark_h)
-
-
-def _calibration(group: Group, weights: np.ndarray) -> pd.DataFrame:
-    one = group.averaged()
-    if np.ptp(one.risk) < 1e-6:  # the same risk for everybody has no curve
-        return pd.DataFrame()
-    lowest, highest = np.quantile(one.risk, [0.01, 0.99]).tolist()
-    at = np.linspace(lowest, highest, CURVE_POINTS)
-    observed = calibration_curve(one.time, one.event, one.risk, group.horizon_h, at)
-    drawn = calibration_curve(one.time, one.event, one.risk, group.horizon_h, at, weights)
-    low, high = _band(drawn)
-    return pd.DataFrame({**group.key, "predicted": at, "observed": observed, "low": low, "high": high})
-
-
-def _decision(group: Group, weights: np.ndarray, thresholds: np.ndarray) -> pd.DataFrame:
-    one = group.averaged()
-    curve = decision_curve(one.time, one.event, one.risk, group.horizon_h, thresholds, weights)
-    return curve.assign(**group.key)
-
-
 def _with_references(curves: pd.DataFrame) -> pd.DataFrame:
     """Curves with "treat all" and "treat none" once for each cell, as models of their own."""
+    if curves.empty:
+        return curves
     own = curves[curves["strategy"] == "model"]
     cell = ["task", "landmark_h", "horizon_h", "threshold", "strategy"]
     rest = curves[curves["strategy"] != "model"].drop_duplicates(cell)
     rest = rest.assign(model="treat " + rest["strategy"].astype(str))
     return pd.concat([own, rest], ignore_index=True)
-
-
-def _band(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pointwise 95 % band; NaN where fewer than half of the resamples reach."""
-    enough = np.isfinite(drawn).mean(axis=0) >= 0.5
-    band = np.full((2, drawn.shape[1]), np.nan)
-    if enough.any():
-        band[:, enough] = np.nanquantile(drawn[:, enough], [0.025, 0.975], axis=0)
-    return band[0], band[1]
