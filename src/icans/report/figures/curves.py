@@ -135,7 +135,8 @@ def fig_decision(
             rows["threshold"], rows["net_benefit"], color=style.colour(i), ls=style.DASHES[i % len(style.DASHES)],
             label=named[model],
         )  # fmt: skip
-    top = float(np.nanmax([*curves["net_benefit"].to_numpy(dtype=float), 0.01]))
+    highest = "high" if "high" in curves and curves["high"].notna().any() else "net_benefit"
+    top = float(np.nanmax([*curves["net_benefit"].to_numpy(dtype=float), *curves[highest].to_numpy(dtype=float), 0.01]))
     ax.set(ylim=(-0.35 * top, 1.15 * top), xlabel="Risk threshold", ylabel="Net benefit", title=title)
     base.percent_ticks(ax.xaxis)
     ax.grid(axis="y")

@@ -8,6 +8,7 @@ import pandas as pd
 
 from icans.report.model import Audit
 from icans.report.page import Builder, Bullets, Callout, Section, blocks_of, merge_interval, verdict
+from icans.report.sections import focus
 
 LEAD = (
     "Whether the outcome can be told from things that no disease causes: the source, the units, the rounding, what "
@@ -25,7 +26,7 @@ def section(builder: Builder) -> Section:
     if audit is None:
         missing = Callout("No leakage audit was run", ("No score of this report should be quoted.",), "bad")
         return Section("audit", "Leakage audit", LEAD, (missing,))
-    sentences = Bullets(audit.sentences) if audit.sentences else None
+    sentences = Bullets(focus.said(builder.data)) if audit.sentences else None
     return Section("audit", "Leakage audit", LEAD, blocks_of(_judgement(audit), sentences, _tables(builder, audit)))
 
 
@@ -54,7 +55,8 @@ def _tables(builder: Builder, audit: Audit) -> tuple[Any, ...]:
         return (builder.table(table, "Checks of the audit", names=names, file="audit.parquet", fold=len(table) > FEW),)
     loud = loud.iloc[sorted(range(len(loud)), key=lambda i: loud["verdict"].iloc[i].look != "bad")]
     kept = [c for c in BRIEF if c in loud]
+    title = f"Checks that speak up ({len(loud)} of {len(table)}{f'; first {FEW} shown' if len(loud) > FEW else ''})"
     return (
-        builder.table(loud[kept], f"Checks that speak up ({len(loud)} of {len(table)})", names=names, fold=False),
+        builder.table(loud[kept].head(FEW), title, names=names, fold=False),
         builder.table(table, "Every check of the audit", names=names, file="audit.parquet", fold=True),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from icans.report import format as fmt
@@ -98,6 +100,14 @@ def _verdicts(audit: Audit, task: Task) -> list[Chip]:
     return [verdict(word) for word in rows["verdict"]]
 
 
+def said(data: ReportData) -> tuple[str, ...]:
+    """The sentences of the audit, with the tasks' labels for their names."""
+    found = list(data.audit.sentences) if data.audit is not None else []
+    for task in data.tasks:
+        found = [re.sub(rf"\b{re.escape(task.name)}\b", lambda _, t=task: t.label, text) for text in found]  # type: ignore[misc]
+    return tuple(found)
+
+
 def audit_callout(data: ReportData, task: Task) -> Callout:
     """What the leakage audit says of the scores of a task; stands in front of them."""
     if data.audit is None:
@@ -110,8 +120,11 @@ def audit_callout(data: ReportData, task: Task) -> Callout:
     if task.cases_only:
         return Callout(
             "Leakage audit: compares cases only",
-            ("All patients of this task had ICANS: whether the source tells cases from others does not matter here.",),
-            "good" if can is not None else "neutral",
+            (
+                "All patients of this task had ICANS: whether the source tells cases from others does not matter here.",
+                f"Its own checks: {audit_chip(data, task).text}.",
+            ),
+            audit_chip(data, task).look,
         )
     if can is False:
         return Callout(
@@ -123,8 +136,8 @@ def audit_callout(data: ReportData, task: Task) -> Callout:
             "bad",
         )
     if can is None:
-        return Callout("Leakage audit: undecided", data.audit.sentences[:2], "caution")
-    return Callout("Leakage audit: no leak found that would explain these scores", data.audit.sentences[:1], "good")
+        return Callout("Leakage audit: undecided", said(data)[:2], "caution")
+    return Callout("Leakage audit: no leak found that would explain these scores", said(data)[:1], "good")
 
 
 def result_sentence(data: ReportData, row: pd.Series) -> str:

@@ -114,6 +114,7 @@ def _comparisons(builder: Builder, task: Task) -> Grid | None:
     if data.comparisons is None or not (data.comparisons["task"] == task.name).any():
         return None
     rows = data.comparisons[data.comparisons["task"] == task.name]
+    rows = rows[rows["metric"].isin(focus.metrics_in_order(rows))]
     shown = pd.DataFrame(
         {
             "Landmark": [focus.when(task, x) for x in rows["landmark_h"]],

@@ -72,7 +72,7 @@ def _results(builder: Builder) -> tuple[Any, ...]:
         return blocks_of(
             Callout(
                 "The occurrence of ICANS cannot be validated on this cohort",
-                data.audit.sentences
+                _brief(data)
                 or ("The leakage audit found that the outcome can be told from how the data were delivered.",),
                 "bad",
             ),
@@ -81,11 +81,18 @@ def _results(builder: Builder) -> tuple[Any, ...]:
     return blocks_of(_headline(builder), _audit_summary(data))
 
 
+def _brief(data: ReportData) -> tuple[str, ...]:
+    """The audit's first sentence, and where the others are."""
+    sentences = focus.said(data)
+    more = ("What was found, check by check, is in section 8.",) if len(sentences) > 1 else ()
+    return (*sentences[:1], *more)
+
+
 def _audit_summary(data: ReportData) -> Callout:
     assert data.audit is not None
     if data.audit.occurrence_can_be_validated is None:
-        return Callout("The leakage audit could not decide", data.audit.sentences, "caution")
-    return Callout("What the leakage audit says", data.audit.sentences, "good")
+        return Callout("The leakage audit could not decide", _brief(data), "caution")
+    return Callout("What the leakage audit says", _brief(data), "good")
 
 
 def _headline(builder: Builder) -> Any:

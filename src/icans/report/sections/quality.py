@@ -12,7 +12,7 @@ from icans.cohort.schema import TABLES
 from icans.cohort.vocabulary import analytes
 from icans.report import format as fmt
 from icans.report.model import ReportData
-from icans.report.page import Builder, Chip, Fold, Heading, Section, Text, absent, blocks_of
+from icans.report.page import FOLD_ABOVE, Builder, Chip, Fold, Heading, Section, Text, absent, blocks_of
 
 LEAD = "What was wrong or doubtful in the data as delivered, and every change that was made before the analysis."
 
@@ -92,7 +92,18 @@ def _findings(builder: Builder) -> Any:
     )
     table = table.loc[order.index]
     note = "A finding below the confidence that the study asks for is reported, not applied."
-    return builder.table(table, "What the harmonisation found", note=note, file="findings.parquet")
+    title = "What the harmonisation found"
+    if len(table) <= FOLD_ABOVE:
+        return builder.table(table, title, note=note, file="findings.parquet")
+    keys = ["analyte", "scope", "kind", "proposal"]
+    counts = findings.fillna({k: fmt.NOTHING for k in keys}).groupby(keys, sort=False)
+    summary = counts.agg(findings=("n_rows", "size"), rows=("n_rows", "sum"), confidence=("confidence", "min"))
+    summary = summary.sort_values("rows", ascending=False, kind="stable").reset_index()
+    summary["analyte"] = [known[a].label if a in known else str(a) for a in summary["analyte"]]
+    summary["confidence"] = pd.Series([_confidence(c) for c in summary["confidence"]], dtype=object)
+    head = f"Findings by analyte and kind ({len(table)} in all)"
+    brief = builder.table(summary, head, names={"confidence": "least confidence"}, note=note, fold=False)
+    return brief, builder.table(table, title, file="findings.parquet")
 
 
 def _confidence(value: float) -> Chip:
@@ -116,16 +127,11 @@ def _changes(builder: Builder) -> tuple[Any, ...]:
     summary["patients"] = [fmt.whole(p) if p else "all" for p in summary["patients"]]
     summary = summary.drop(columns="lines")
     names = {"item": "Analyte, drug, item", "why": "Reason", "rows": "Rows", "rule": "Rule", "table": "Table"}
+    called = {**names, "column": "Column", "patients": "Patients", "patient_id": "Patient"}
+    brief = builder.table(summary, "Changes by rule", names=called, fold=False)
     full = rows[["table", "patient_id", "time_h", "item", "column", "old", "new", "rule", "confidence", "rows"]]
-    listed = builder.table(
-        full, "Every change", file="changes.parquet", fold=False, names={"patient_id": "Patient", **names}
-    )
-    return (
-        builder.table(
-            summary, "Changes by rule", names={**names, "column": "Column", "patients": "Patients"}, fold=False
-        ),
-        Fold(f"Every change ({fmt.plural(len(full), 'line')})", (listed,)),
-    )
+    listed = builder.table(full, "Every change", file="changes.parquet", fold=False, names=called)
+    return brief, Fold(f"Every change ({fmt.plural(len(full), 'line')})", (listed,))
 
 
 def _censoring(builder: Builder) -> Any:
