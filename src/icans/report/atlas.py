@@ -163,9 +163,8 @@ def _strata(cohort: Cohort, by: str | pd.Series | None) -> dict[str, pd.Index]:
     strata = {ALL: everyone}
     if by is None:
         return strata
-    if isinstance(by, str):
-        by = _named_strata(cohort, by)
-    label = by.reindex(everyone).dropna().astype(str)
+    named = _named_strata(cohort, by) if isinstance(by, str) else by
+    label = named.reindex(everyone).dropna().astype(str)
     for name in dict.fromkeys(sorted(label)):
         strata[name] = label.index[label == name]
     return strata

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
+    from matplotlib.typing import RcKeyType
 
 INK = "#1c2733"
 SOFT = "#566270"
@@ -44,7 +45,7 @@ CHIPS: dict[str, tuple[str, str]] = {
 _DIVERGING = ("#123f6d", "#2f74ad", "#84b1d6", "#cfdeeb", "#f5f4f2", "#f0d8c4", "#dca273", "#b4622a", "#6e3206")
 
 #: Settings of every figure. Text stays text (it can be searched, and takes the page's font); sizes in points.
-RC: dict[str, Any] = {
+RC: dict[RcKeyType, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8.5,

@@ -93,7 +93,14 @@ def items() -> dict[str, Item]:
 def drugs() -> dict[str, Drug]:
     """Every drug by generic name."""
     return {
-        name: Drug(name=name, **{key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()})
+        name: Drug(
+            **{
+                **entry,
+                "name": name,
+                "synonyms": tuple(entry.get("synonyms", ())),
+                "routes": tuple(entry.get("routes", ())),
+            }
+        )
         for name, entry in _read("drugs.toml").items()
     }
 

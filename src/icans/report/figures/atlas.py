@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from icans.report.figures import base
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
 #: Change at which the colour is full: an eightfold rise or fall, or three baseline SDs.
 FULL_COLOUR = 3.0
@@ -92,26 +93,30 @@ def _draw_block(ax: Axes, table: pd.DataFrame, lines: list[tuple[str, str, str, 
     base.bare(ax)
 
 
-def _draw_cell(ax: Axes, x: int, y: int, cell: object) -> None:
+def _draw_cell(ax: Axes, x: int, y: int, cell: Any) -> None:
     """One cell: nothing measured (blank), too few (hatched, n only), or median, n and colour."""
-    from matplotlib.patches import Rectangle
-
-    n = 0 if cell is None else int(cell.n)  # type: ignore[attr-defined]
-    box = {"xy": (x + 0.03, y + 0.05), "width": 0.94, "height": 0.90, "linewidth": 0}
+    n = 0 if cell is None else int(cell.n)
     if n == 0:
-        ax.add_patch(Rectangle(**box, facecolor=style.PANEL))
+        ax.add_patch(_box(x, y, facecolor=style.PANEL))
         return
-    if not cell.shown:  # type: ignore[attr-defined]
-        ax.add_patch(Rectangle(**box, facecolor=style.PAPER, edgecolor="#b9c2cb", hatch="////"))
+    if not cell.shown:
+        ax.add_patch(_box(x, y, facecolor=style.PAPER, edgecolor="#b9c2cb", hatch="////"))
         _cell_text(ax, x, y + 0.5, f"n {n}", 6.5, style.SOFT, backed=True)
         return
-    change = cell.change  # type: ignore[attr-defined]
+    change = cell.change
     face = "#eef0f2" if fmt.absent(change) else style.diverging()(0.5 + np.clip(change / FULL_COLOUR, -1, 1) / 2)
-    ax.add_patch(Rectangle(**box, facecolor=face))
+    ax.add_patch(_box(x, y, facecolor=face))
     ink = style.INK if isinstance(face, str) else style.readable_on(face)
-    bound = "≤ " if cell.is_bound else ""  # type: ignore[attr-defined]
-    _cell_text(ax, x, y + 0.37, bound + fmt.significant(cell.median), 8, ink)  # type: ignore[attr-defined]
+    bound = "≤ " if cell.is_bound else ""
+    _cell_text(ax, x, y + 0.37, bound + fmt.significant(cell.median), 8, ink)
     _cell_text(ax, x, y + 0.74, f"n {n}", 6.2, ink)
+
+
+def _box(x: int, y: int, **looks: Any) -> Rectangle:
+    """The rectangle of a cell, with a hair's breadth of paper round it."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x + 0.03, y + 0.05), 0.94, 0.90, linewidth=0, **looks)
 
 
 def _cell_text(ax: Axes, x: int, y: float, text: str, size: float, ink: str, backed: bool = False) -> None:

@@ -14,6 +14,7 @@ from icans.report.figures import base
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 STATES = {
     "result": "Result (also at a limit)",
@@ -61,7 +62,7 @@ def _order(table: pd.DataFrame) -> list[str]:
     return sorted(totals.index, key=lambda name: (-totals[name], name))
 
 
-def _panel(ax: Axes, table: pd.DataFrame, state: str, names: list[str]) -> object:
+def _panel(ax: Axes, table: pd.DataFrame, state: str, names: list[str]) -> AxesImage:
     grid = table.assign(share=table[state] / table["observed"]).pivot(index="analyte", columns="day", values="share")
     grid = grid.reindex(names)
     days = grid.columns.to_numpy()

@@ -64,7 +64,7 @@ def fig_timeline(
     axes = list(fig.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
     rest = iter(axes)
     if has_risk:
-        _risk_lane(next(rest), forecasts)  # type: ignore[arg-type]
+        _risk_lane(next(rest), forecasts)
     if toxicities:
         _grade_lane(next(rest), one, toxicities)
     if drugs:

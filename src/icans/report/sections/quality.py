@@ -61,7 +61,7 @@ def _problems(builder: Builder) -> tuple[Any, ...]:
     )
     full = pd.DataFrame([p.as_dict() for p in problems])[["file", "row", "column", "value", "expected", "remedy"]]
     full["row"] = full["row"].astype("Int64")
-    parts = [builder.table(summary, f"Warnings by kind ({len(problems)} in all)")]
+    parts: list[Any] = [builder.table(summary, f"Warnings by kind ({len(problems)} in all)")]
     if len(problems) > len(summary) or len(problems) <= 5:
         listed = builder.table(full, "Every warning", file="problems.parquet", fold=False)
         parts.append(Fold(f"Every warning ({fmt.whole(len(problems))})", (listed,)))
