@@ -298,10 +298,7 @@ def _conclude(task: str, table: pd.DataFrame, fills: pd.DataFrame, groupings: pd
     separates = table["verdict"] == "separates"
     early = table["scope"].str.startswith("known by")
     damning = table[separates & ((table["kind"] == "provenance") | ((table["kind"] == "process") & early))]
-    reasons = [
-        f"{row.check} ({row.scope}, as {row.data}) alone: AUROC {row.auroc:.2f} ({row.low:.2f} to {row.high:.2f})"
-        for row in damning.itertuples()
-    ]
+    reasons = [_reason(rows) for _, rows in damning.groupby("check", sort=False)]
     same = coincidence(groupings)
     reasons += [
         f"{name} and outcome nearly coincide (balanced accuracy {value:.2f})"
@@ -316,6 +313,14 @@ def _conclude(task: str, table: pd.DataFrame, fills: pd.DataFrame, groupings: pd
     tasks = ("occurrence",) if allowed else _alternatives(groupings, worst)
     said = sentences(task, table, fills, groupings, worst, reasons)
     return Audit(task, table, fills, groupings, allowed, tuple(reasons), tasks, said)
+
+
+def _reason(rows: pd.DataFrame) -> str:
+    """One check that separates, at its strongest; in how many other scopes and versions of the data it does, too."""
+    top = rows.loc[rows["auroc"].idxmax()]
+    rest = len(rows) - 1
+    more = f", and in {rest} other scope{'s' if rest > 1 else ''}" if rest else ""
+    return f"{top.check} alone: AUROC {top.auroc:.2f} ({top.low:.2f} to {top.high:.2f}; {top.scope}, {top.data}{more})"
 
 
 def _alternatives(groupings: pd.DataFrame, worst: str) -> tuple[str, ...]:

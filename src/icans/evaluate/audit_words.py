@@ -53,7 +53,8 @@ def _all_clear(task: str, table: pd.DataFrame) -> str:
 
 def _tells(table: pd.DataFrame) -> list[str]:
     rows = table[table["verdict"].isin(["tells", "separates"]) & (table["kind"] == "process")]
-    parts = [f"{r.check} ({r.scope}) {r.auroc:.2f} ({r.low:.2f} to {r.high:.2f})" for r in rows.itertuples()]
+    top = rows.sort_values("auroc", ascending=False).drop_duplicates("check")
+    parts = [f"{r.check} ({r.scope}) {r.auroc:.2f} ({r.low:.2f} to {r.high:.2f})" for r in top.itertuples()]
     if not parts:
         return []
     return [

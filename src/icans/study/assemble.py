@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from icans.cohort.cohort import Cohort
+from icans.core.errors import Problem
 from icans.core.provenance import now, versions
 from icans.evaluate.audit import Audit
 from icans.evaluate.sample_size import statement
@@ -15,12 +16,13 @@ from icans.forecast.final import FinalModel
 from icans.forecast.ladder import Rung
 from icans.harmonize.pipeline import Harmonized
 from icans.report import model as report
+from icans.report.atlas import atlas
 from icans.report.format import estimate, landmark
 from icans.study.agreement import scheme_agreement
 from icans.study.config import Study
 from icans.study.forecasts import TaskForecasts
 from icans.study.judge import Judgement
-from icans.study.words import limits, methods
+from icans.study.words import PATH_LABELS, limits, methods, model_label
 
 #: The landmark and horizon of the headline, declared before any result: day 3 is when CD28 products begin to show
 #: ICANS and the last day at which prevention could start; a week ahead covers most onsets. Hours.
@@ -44,6 +46,7 @@ class Findings:
     sample: tuple[str, ...]
     shown: pd.DataFrame | None
     model: FinalModel | None
+    warnings: tuple[Problem, ...]
     headline: report.Headline | None
 
     @property
@@ -92,7 +95,7 @@ class Findings:
         since = "from onset" if task.task.anchor == "onset" else ""
         when = f"{landmark(cell.landmark_h)} {since}".strip()
         return (
-            f"{task.label} within {cell.horizon_h / 24:g} days, forecast at {when} by {cell.model}: AUROC "
+            f"{task.label} within {cell.horizon_h / 24:g} days, forecast at {when} by {model_label(cell.model)}: AUROC "
             f"{estimate(r['value'], r['low'], r['high'])}, {r['events']} events in {r['n']} patients.",
         )
 
@@ -112,6 +115,8 @@ class Findings:
             "grade_paths": self.paths,
             "left_out": self.left_out,
             "forecasts": self.shown,
+            "atlas": atlas(self.cohort),
+            "problems": pd.DataFrame([problem.as_dict() for problem in self.warnings]),
             **self._validation_tables(),
         }
         if self.judgement is not None:
@@ -177,9 +182,12 @@ def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> 
         delivered=found.delivered,
         harmonised=found.cohort,
         findings=found.harmonized.findings,
+        problems=found.warnings,
         audit=_audit(found),
         tasks=tuple(
-            report.Task(f.name, f.study_task.label, _description(f), f.study_task.task.cases_only)
+            report.Task(
+                f.name, f.study_task.label, _description(f), f.study_task.task.cases_only, f.study_task.task.anchor
+            )
             for f in found.forecasts
         ),
         headline=found.headline,
@@ -194,8 +202,8 @@ def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> 
         forecasts=found.shown,
         sample_size=_sample_size(found),
         limits=limits(found.cohort),
-        methods=methods(study),
-        models={rung.name: rung.description for rung in found.rungs},
+        methods=methods(study, found.rungs),
+        models={rung.name: model_label(rung.name) for rung in found.rungs} | PATH_LABELS,
         sample_patients=found.sample,
         extra_tables=_extra_tables(found),
         run=report.RunInfo(

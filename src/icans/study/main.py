@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from icans.cohort.check import check_cohort
 from icans.cohort.cohort import Cohort
 from icans.core.execute import Executor, Processes
 from icans.core.files import atomic_folder
@@ -167,6 +168,7 @@ def _analyse(study: Study, delivered: Cohort, run: _Run, executor: Executor, wor
         study=study, delivered=delivered, cohort=cohort, harmonized=mended, rungs=tuple(rungs.values()),
         forecasts=tuple(forecasts), judgement=judgement, left_out=left_out, audits=audits, paths=paths,
         sample=tuple(sample), shown=shown, model=model, headline=headline,
+        warnings=check_cohort(delivered).warnings,
     )  # fmt: skip
 
 

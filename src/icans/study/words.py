@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from icans.cohort.cohort import Cohort
 from icans.forecast.final import REFITS
+from icans.forecast.ladder import Rung
 from icans.study.config import Study
+
+#: Short names of the models for figures and tables (the ladder's descriptions are in the methods).
+MODEL_LABELS = {
+    "prevalence": "Prevalence on that day",
+    "crs_rule": "Rule: highest early CRS",
+    "logistic_last": "Logistic, last values",
+    "cox_last": "Cox, last values",
+    "cox_supermodel": "Cox, changing effects",
+    "boosting": "Boosted trees",
+}
+PATH_LABELS = {
+    "persistence": "Persistence",
+    "grades_of_day": "Grades of that day",
+    "markov": "Markov chain",
+    "markov_split": "Markov chain by CRS",
+}
+
+
+def model_label(name: str) -> str:
+    """A model's name for people; published scores keep their own."""
+    return MODEL_LABELS.get(name, name.removeprefix("score_") if name.startswith("score_") else name.replace("_", " "))
 
 
 def limits(cohort: Cohort) -> tuple[str, ...]:
@@ -26,7 +50,7 @@ def limits(cohort: Cohort) -> tuple[str, ...]:
     return tuple(said)
 
 
-def methods(study: Study) -> dict[str, str]:
+def methods(study: Study, rungs: Sequence[Rung]) -> dict[str, str]:
     """Method facts, by item."""
     f, e = study.forecast, study.evaluate
     days = ", ".join(f"{d:g}" for d in f.landmarks_d)
@@ -35,6 +59,7 @@ def methods(study: Study) -> dict[str, str]:
         "Question": study.study.question or "not stated",
         "Risk set": "patients followed beyond the landmark who have not had the event, as known by then",
         "Landmarks and horizons": f"days {days}; {ahead} days ahead" + (", and to day 30" if f.by_day_30 else ""),
+        "Models": "; ".join(f"{model_label(rung.name)}: {rung.description}" for rung in rungs),
         "What a forecast may use": "rows with available_h <= landmark (result time, not sample time)",
         "Validation": f"nested cross-validation: {f.folds} patient-grouped folds stratified by outcome, {f.repeats} "
         "repeats; settings chosen, and everything that learns from patients fitted, inside the training fold",

@@ -97,7 +97,34 @@ def _verdicts(audit: Audit, task: Task) -> list[Chip]:
         rows = audit.table[audit.table["task"].isna() | (audit.table["task"].astype(str) == task.name)]
     else:
         rows = audit.table.iloc[:0] if task.cases_only else audit.table
-    return [verdict(word) for word in rows["verdict"]]
+    return [_chip_of(row) for _, row in rows.iterrows()]
+
+
+def _chip_of(row: pd.Series) -> Chip:
+    """The verdict of a check. How long and how often a patient was watched *after* onset is care: a caution at most."""
+    chip = verdict(row["verdict"])
+    late = row.get("kind") == "process" and not str(row.get("scope", "")).startswith("known by")
+    return Chip(chip.text, "caution") if late and chip.look == "bad" else chip
+
+
+def audit_beside(data: ReportData, task: Task, landmark_h: float) -> Chip:
+    """What stands beside a score: the AUROC of the record's source alone and of row counts alone.
+
+    *Source* is the strongest check of where rows came from and how they were written (the product is a real cause and
+    left out); *counts* are the rows known by the score's landmark, else of the whole record.
+    """
+    assert data.audit is not None
+    table, judged = data.audit.table, audit_chip(data, task)
+    if not {"task", "check", "kind", "scope", "value"} <= set(table.columns):
+        return judged
+    rows = table[(table["task"].astype(str) == task.name) & table["value"].notna()]
+    source = rows.loc[(rows["kind"] == "provenance") & (rows["check"] != "product"), "value"]
+    counts = rows[rows["check"] == "row counts"]
+    known = counts[counts["scope"] == f"known by day {landmark_h / 24:g}"]
+    counts = known if len(known) else counts
+    parts = [f"source {source.max():.2f}"] if len(source) else []
+    parts += [f"counts {counts['value'].iloc[0]:.2f}"] if len(counts) else []
+    return Chip(", ".join(parts), judged.look) if parts else judged
 
 
 def said(data: ReportData) -> tuple[str, ...]:
