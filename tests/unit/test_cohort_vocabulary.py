@@ -10,6 +10,7 @@ import pytest
 
 from icans.cohort import schema
 from icans.cohort.vocabulary import analyte, analytes, by_loinc, by_synonym, drugs, extended, items, near
+from icans.core.errors import UnitError
 from icans.core.units import convert, ucum
 
 
@@ -18,8 +19,8 @@ def test_units_of_an_analyte_convert_to_its_canonical_unit(name):
     entry = analytes()[name]
     assert ucum(entry.unit) == entry.unit
     for unit in entry.also:
-        moved = convert([1.0, 3.0], unit, entry.unit, molar_mass_g_mol=entry.molar_mass)
-        back = convert(moved, entry.unit, unit, molar_mass_g_mol=entry.molar_mass)
+        moved = entry.convert([1.0, 3.0], unit)
+        back = entry.convert(moved, entry.unit, unit)
         assert np.all(np.isfinite(moved))
         np.testing.assert_allclose(back, [1.0, 3.0], rtol=1e-9)
 
@@ -43,6 +44,22 @@ def test_ferritin_and_creatinine_convert_as_known():
     np.testing.assert_allclose(convert(1.0, "mg/L", ferritin.unit), 1000.0)
     umol = convert(88.4, "umol/L", creatinine.unit, molar_mass_g_mol=creatinine.molar_mass)
     np.testing.assert_allclose(umol, 1.0, rtol=1e-3)  # the factor 88.4 of clinical chemistry
+
+
+@pytest.mark.parametrize("name", ["ldh", "ast", "alt", "alkaline_phosphatase", "creatine_kinase"])
+def test_enzymes_may_come_in_international_units(name):
+    np.testing.assert_allclose(analyte(name).convert([40.0, np.nan], "IU/L"), [40.0, np.nan])
+
+
+def test_international_units_of_anything_but_an_enzyme_do_not_convert():
+    assert {a.name for a in analytes().values() if a.catalytic} == {
+        a.name for a in analytes().values() if a.unit == "U/L"
+    }
+    interferon = dataclasses.replace(analyte("ifn_g"), name="ifn_iu", unit="[IU]/mL", also=(), molar_mass=None)
+    np.testing.assert_allclose(interferon.convert(1000.0, "IU/L"), 1.0)
+    for entry, unit in ((interferon, "U/mL"), (analyte("ifn_g"), "IU/mL"), (analyte("platelets"), "IU/mL")):
+        with pytest.raises(UnitError):
+            entry.convert(1.0, unit)
 
 
 def test_items_are_sound():

@@ -147,10 +147,28 @@ def test_what_is_not_a_unit_is_refused(unit):
         units.ucum(unit)
 
 
-@pytest.mark.parametrize(("source", "target"), [("mg/L{FEU}", "mg/L{DDU}"), ("mg/L", "mmol/L"), ("Cel", "mg/L")])
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("mg/L{FEU}", "mg/L{DDU}"),
+        ("mg/L", "mmol/L"),
+        ("Cel", "mg/L"),
+        ("IU/L", "U/L"),
+        ("IU/mL", "ng/mL"),
+        ("IU/mL", "/uL"),
+        ("U/L", "IU/L"),
+    ],
+)
 def test_conversions_that_do_not_exist_are_refused(source, target):
     with pytest.raises(UnitError):
         units.convert(1.0, source, target)
+
+
+def test_an_international_unit_of_an_enzyme_is_a_micromole_a_minute():
+    assert units.convert(3.0, "IU/L", "U/L", catalytic=True) == 3.0
+    assert units.convert(60.0, "IU/L", "ukat/L", catalytic=True) == pytest.approx(1.0)
+    assert units.convert(2.0, "m[IU]/mL", "U/L", catalytic=True) == pytest.approx(2.0)
+    assert units.convert(2.0, "IU/mL", "[IU]/L") == pytest.approx(2000.0)
 
 
 @given(st.floats(-1e6, 1e6), st.sampled_from([("Cel", "[degF]"), ("mg/L", "mg/dL"), ("mm[Hg]", "kPa"), ("%", "1")]))

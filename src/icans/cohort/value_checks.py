@@ -16,7 +16,7 @@ from icans.cohort.cells import NUMBER
 from icans.cohort.findings import Describe, Findings, always
 from icans.cohort.vocabulary import Analyte, Item, by_synonym, drugs, items, near
 from icans.core.errors import UnitError
-from icans.core.units import SPELLINGS, convert, ucum
+from icans.core.units import SPELLINGS, ucum
 
 #: Hours by which a product may be given away from time 0 before we ask whether time 0 is the infusion.
 INFUSION_SLACK_H = 24.0
@@ -136,7 +136,7 @@ def _measurements(frame: pd.DataFrame, analytes: Mapping[str, Analyte], tell: _R
 
 def _unit_and_range(analyte: Analyte, unit: str, rows: np.ndarray, values: np.ndarray, tell: _Reporter) -> None:
     try:
-        canonical = convert(values[rows], unit or analyte.unit, analyte.unit, molar_mass_g_mol=analyte.molar_mass)
+        canonical = analyte.convert(values[rows], unit or analyte.unit)
     except UnitError as error:
         words = always(f"a unit that converts to {analyte.unit} ({analyte.name})", _unit_remedy(unit, analyte, error))
         tell.each(rows, "unit", "unit", words)

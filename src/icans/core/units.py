@@ -3,7 +3,8 @@
 Inside the package every analyte has one canonical unit (``cohort/vocabulary/analytes.toml``), written in
 UCUM. Reading UCUM is left to ``ucumvert``, arithmetic to ``pint``. Mass-to-mole conversion needs the
 molar mass of the analyte; conversion between fibrinogen-equivalent (FEU) and D-dimer (DDU) units needs a
-factor and is refused here.
+factor and is refused here. So is conversion of international units: what one is, is agreed for each substance.
+The exception are enzymes (``catalytic=True``), whose international unit is the U, 1 umol/min.
 """
 
 from __future__ import annotations
@@ -55,7 +56,12 @@ def ucum(unit: str) -> str:
 
 
 def convert(
-    values: npt.ArrayLike, source: str, target: str, *, molar_mass_g_mol: float | None = None
+    values: npt.ArrayLike,
+    source: str,
+    target: str,
+    *,
+    molar_mass_g_mol: float | None = None,
+    catalytic: bool = False,
 ) -> npt.NDArray[np.float64]:
     """Values in ``source`` units as values in ``target`` units.
 
@@ -67,6 +73,10 @@ def convert(
         UCUM codes or known spellings.
     molar_mass_g_mol
         Needed between mass and amount of substance.
+    catalytic
+        The values are activities of an enzyme, so that 1 IU is 1 U, 1 umol/min (International Union of
+        Biochemistry 1964; recalled, and found alike in public texts). UCUM's ``[IU]`` is the other international
+        unit, that of biological preparations (interferons, vitamins), which no factor turns into U.
 
     Raises
     ------
@@ -74,6 +84,8 @@ def convert(
         Unknown unit, or no conversion exists.
     """
     source, target = ucum(source), ucum(target)
+    if catalytic:
+        source, target = (re.sub(r"\[[iI]U\]", "U", code) for code in (source, target))
     array = np.asarray(values, dtype=float)
     if source == target:
         return array.copy()
@@ -85,7 +97,10 @@ def convert(
 def _affine(source: str, target: str, molar_mass_g_mol: float | None) -> tuple[float, float]:
     """``target = slope * source + offset``."""
     if _basis(source) != _basis(target):
-        raise UnitError(f"{source!r} and {target!r} count different things (FEU and DDU are not interchangeable)")
+        raise UnitError(
+            f"{source!r} and {target!r} count different things (neither FEU and DDU nor international units and "
+            "others can be interchanged)"
+        )
     registry = _registry()
     units = registry.from_ucum(_bare(source)).units, registry.from_ucum(_bare(target)).units
     scale = tuple(registry.from_ucum(_bare(code)).magnitude for code in (source, target))
@@ -114,8 +129,12 @@ def _plain(text: str) -> str:
 
 
 def _basis(code: str) -> str | None:
-    found = re.search(r"\{(FEU|DDU)\}", code)
-    return found.group(1) if found else None
+    """What a unit counts where its dimension does not tell: kind of D-dimer unit, or international units.
+
+    International units have no dimension in UCUM: without this, IU/mL would pass for cells/uL.
+    """
+    found = re.search(r"\{(FEU|DDU)\}|\[[iI]U\]", code)
+    return found.group(0).upper() if found else None
 
 
 def _bare(code: str) -> str:

@@ -19,7 +19,6 @@ import pandas as pd
 from icans.cohort import vocabulary
 from icans.cohort.cohort import Cohort
 from icans.core.errors import UnitError
-from icans.core.units import convert
 from icans.forecast.scores_formulas import DECIDED_BY_ANY, FORMULAS, Array, Inputs, published
 
 #: Oldest result that still describes the patient at a landmark, hours. Two weeks: blood before lymphodepletion is
@@ -90,9 +89,8 @@ def to_unit(quantity: tuple[npt.ArrayLike, str], wanted: Input) -> Array:
     if not (isinstance(quantity, tuple) and len(quantity) == 2 and isinstance(quantity[1], str)):
         raise UnitError(f"{wanted.analyte} needs a unit: give (value, unit), e.g. (value, {wanted.unit!r})")
     values, unit = quantity
-    mass = vocabulary.analyte(wanted.analyte).molar_mass
     try:
-        return convert(values, unit, wanted.unit, molar_mass_g_mol=mass)
+        return vocabulary.analyte(wanted.analyte).convert(values, unit, wanted.unit)
     except UnitError as error:
         raise UnitError(f"{wanted.analyte}: {error}") from error
 

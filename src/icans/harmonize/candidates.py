@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from icans.cohort.vocabulary import Analyte
 from icans.core.errors import UnitError
-from icans.core.units import convert
 
 #: Two readings whose slopes differ by less than this share are the same reading.
 SAME_SLOPE = 0.02
@@ -67,7 +66,7 @@ def readings(analyte: Analyte) -> tuple[Reading, ...]:
 
 
 def _affine(analyte: Analyte, unit: str) -> tuple[float, float]:
-    zero, one = convert([0.0, 1.0], unit, analyte.unit, molar_mass_g_mol=analyte.molar_mass)
+    zero, one = analyte.convert([0.0, 1.0], unit)
     return float(one - zero), float(zero)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from icans.cohort import schema, vocabulary
 from icans.cohort.cohort import change_rows, stack
 from icans.core.errors import UnitError
-from icans.core.units import convert, ucum
+from icans.core.units import ucum
 from icans.harmonize.findings import FINDINGS, finding
 
 #: D-dimer units (DDU) to fibrinogen-equivalent units (FEU): about two, and it depends on the assay, so that it is
@@ -91,14 +91,14 @@ def _one(
     try:
         if _counts_ddu(analyte, unit):
             return _ddu(analyte, unit, value, limit, count, ddu_factor)
-        moved = [convert(x, unit, analyte.unit, molar_mass_g_mol=analyte.molar_mass) for x in (value, limit)]
+        moved = [analyte.convert(x, unit) for x in (value, limit)]
     except UnitError as error:
         problem = finding(analyte.name, "unit.unconvertible", proposal=f"declare one that converts to {analyte.unit}",
                           n_rows=count, confidence=1.0, evidence=str(error))  # fmt: skip
         return _Step(value, limit, unit, [], [problem])
     if unit == analyte.unit:
         return _Step(value, limit, unit, [], [])
-    one = float(convert(1.0, unit, analyte.unit, molar_mass_g_mol=analyte.molar_mass))
+    one = float(analyte.convert(1.0, unit))
     why = f"declared unit converted to the canonical one, 1 {unit} = {one:.8g} {analyte.unit}"
     note = change_rows("measurements", "unit.declared", why, item=analyte.name, column="unit", old=unit,
                        new=analyte.unit, rows=count)  # fmt: skip
@@ -120,7 +120,7 @@ def _ddu(
                           evidence=f"declared {unit}: {note}")  # fmt: skip
         return _Step(value, limit, unit, [], [problem])
     plain = ucum(unit).replace("{DDU}", "{FEU}")
-    moved = [factor * convert(x, plain, analyte.unit) for x in (value, limit)]
+    moved = [factor * analyte.convert(x, plain) for x in (value, limit)]
     record = change_rows("measurements", "unit.ddu", f"factor {factor:g} as set; {note}", item=analyte.name,
                          column="value", old=unit, new=analyte.unit, rows=count)  # fmt: skip
     return _Step(tidy(moved[0]), tidy(moved[1]), analyte.unit, [record], [])

@@ -9,10 +9,18 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+import numpy as np
+import numpy.typing as npt
+
+from icans.core.units import convert
+
 
 @dataclass(frozen=True, slots=True)
 class Analyte:
-    """One analyte: names and codes, canonical unit (UCUM), plausible range in that unit."""
+    """One analyte: names and codes, canonical unit (UCUM), plausible range in that unit.
+
+    ``catalytic``: the activity of an enzyme, so that international units (IU) are U.
+    """
 
     name: str
     label: str
@@ -26,6 +34,17 @@ class Analyte:
     also: tuple[str, ...] = ()
     molar_mass: float | None = None
     loinc_checked: str = "none"
+    catalytic: bool = False
+
+    def convert(self, values: npt.ArrayLike, source: str, target: str | None = None) -> npt.NDArray[np.float64]:
+        """Values of this analyte from one unit to another (by default its canonical one).
+
+        Raises
+        ------
+        UnitError
+            Unknown unit, or no conversion exists for this analyte.
+        """
+        return convert(values, source, target or self.unit, molar_mass_g_mol=self.molar_mass, catalytic=self.catalytic)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import pandas as pd
 from icans.cohort import vocabulary
 from icans.cohort.cohort import Cohort
 from icans.core.times import HOURS_PER_DAY, day_number
-from icans.core.units import convert
 from icans.harmonize.grading.cytopenia import CENSORING_EVENTS, Series
 from icans.harmonize.grading.iec_hs import Labs
 
@@ -99,7 +98,7 @@ def canonical_rows(cohort: Cohort, analytes: tuple[str, ...]) -> pd.DataFrame:
     for (analyte, unit), part in rows.groupby(["analyte", "unit"], sort=False):
         known = vocabulary.analyte(str(analyte))
         number = np.where(part["value"].isna(), part["limit"], part["value"]).astype(float)
-        value = convert(number, str(unit), known.unit, molar_mass_g_mol=known.molar_mass)
+        value = known.convert(number, str(unit))
         kept = (value >= known.low) & (value <= known.high)
         parts.append(part.assign(value=value, day=day_number(part["time_h"]))[kept])
     if not parts:
