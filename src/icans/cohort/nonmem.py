@@ -256,7 +256,7 @@ def _entries(
     known = {key: given.get(key) for key in keys.dropna().unique()}
     known = {key: value if value is not None else given.get(_plain(key)) for key, value in known.items()}
     mask = pd.Series(False, index=records.frame.index)
-    mask.loc[frame.index] = keys.map({key: value is None for key, value in known.items()}).fillna(True).astype(bool)
+    mask.loc[frame.index] = keys.isna() | keys.isin([key for key, value in known.items() if value is None])
     expected = f"one of {', '.join(given)}"
     tell(records, findings, mask, column, expected, f"Name it in {option!r}, or correct the cell.")
     return [known.get(key) for key in keys.array.to_numpy(object, na_value=None)]

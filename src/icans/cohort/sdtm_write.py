@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -87,7 +87,7 @@ def _findings(truth: pd.DataFrame, zero: pd.Series, domain: str) -> Columns:
     p = domain.upper()
     code = truth["analyte"].map(written_codes(domain))
     labels = {name: word.label for name, word in vocabulary.analytes().items()}
-    label = truth["analyte"].map(labels).fillna(truth["analyte"]).str[:LABEL_LENGTH]
+    label = _named(truth["analyte"], labels).str[:LABEL_LENGTH]
     limited = truth["censor"].isin(["left", "right"]) & truth["limit"].notna()
     number = truth["limit"].where(limited, truth["value"])
     sign = truth["censor"].map({"left": "<", "right": ">"}).fillna("").where(limited, "")
@@ -106,19 +106,24 @@ def _findings(truth: pd.DataFrame, zero: pd.Series, domain: str) -> Columns:
     return columns
 
 
+def _named(texts: pd.Series, names: Mapping[str, str]) -> pd.Series:
+    """Each text by its name; a text without one stays, a missing one stays missing."""
+    return texts.map(lambda text: names.get(text, text), na_action="ignore").astype(schema.TEXT)
+
+
 def _treatments(truth: pd.DataFrame, zero: pd.Series, domain: str) -> Columns:
     p = domain.upper()
     routes = {short: entry[-1] for short, entry in codes.table()["routes"].items()}
     end = clock.text(clock.instants(truth["time_h"] + truth["duration_h"], zero), zone=False)
     return {
         f"{p}TRT": truth["drug"], f"{p}DOSE": truth["amount"], f"{p}DOSU": truth["unit"], f"{p}DOSFRQ": "ONCE",
-        f"{p}ROUTE": truth["route"].map(routes).fillna(truth["route"]), f"{p}ENDTC": end,
+        f"{p}ROUTE": _named(truth["route"], routes), f"{p}ENDTC": end,
     }  # fmt: skip
 
 
 def _questionnaire(truth: pd.DataFrame, zero: pd.Series, domain: str) -> Columns:
     labels = {name: word.label for name, word in vocabulary.items().items()}
-    label = truth["item"].map(labels).fillna(truth["item"]).str[:LABEL_LENGTH]
+    label = _named(truth["item"], labels).str[:LABEL_LENGTH]
     return {
         "QSTESTCD": truth["item"].map(written_codes("qs")), "QSTEST": label, "QSCAT": "BEDSIDE ASSESSMENT",
         "QSORRES": truth["value"], "QSSTRESC": truth["value"],
@@ -135,7 +140,7 @@ def _findings_about(truth: pd.DataFrame, zero: pd.Series, domain: str) -> Column
     shown = extras.as_text(truth["grade"], schema.GRADES.column("grade")).set_axis(truth.index)
     return {
         "FATESTCD": "GRADE", "FATEST": "Toxicity Grade",
-        "FAOBJ": truth["toxicity"].map(codes.toxicity_terms()).fillna(truth["toxicity"]),
+        "FAOBJ": _named(truth["toxicity"], codes.toxicity_terms()),
         "FAORRES": shown, "FASTRESC": shown, "FASTRESN": truth["grade"], "FAMETHOD": truth["scheme"],
     }  # fmt: skip
 
