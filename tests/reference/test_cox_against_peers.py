@@ -82,6 +82,60 @@ def test_strata_equal_statsmodels() -> None:
         np.testing.assert_allclose(ours.coefficients, peer.params, atol=1e-5)
 
 
+def breslow_by_hand(eta, time, event, strata, weights):
+    """Last height of each stratum's baseline, by a sum over each risk set in logarithms."""
+    heights = {}
+    for label in np.unique(strata):
+        logs = []
+        for i in np.flatnonzero((strata == label) & event & (weights > 0)):
+            at_risk = (strata == label) & (time >= time[i]) & (weights > 0)
+            logs.append(np.log(weights[i]) - np.logaddexp.reduce(eta[at_risk] + np.log(weights[at_risk])))
+        heights[label] = np.exp(np.logaddexp.reduce(logs))
+    return heights
+
+
+@pytest.mark.parametrize("outlier", [40.0, 60.0, 400.0, 1e4])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_a_stratum_of_small_risks_behind_one_of_large_risks_keeps_its_own(outlier: float, alpha: float) -> None:
+    """An outlier whose relative risk is beyond the precision of the sums; warnings are errors here."""
+    rng = stream(4, "outlier")
+    x = rng.normal(size=120)
+    time, event, strata = rng.exponential(np.exp(-x)), rng.random(120) < 0.8, np.arange(120) % 2
+    x[0], time[0], event[0] = outlier, time.min() / 2, True
+    with_it = PenalisedCox(alpha).fit(x[:, None], time, event, strata=strata)
+    assert with_it.converged
+    # It dies first and was all but certain to: its term of the likelihood is 1 whatever the slope, and tells nothing.
+    without = PenalisedCox(alpha).fit(x[1:, None], time[1:], event[1:], strata=strata[1:])
+    np.testing.assert_allclose(with_it.coefficients, without.coefficients, rtol=1e-6)
+    eta = np.clip(with_it.linear_predictor(x[:, None]), -300, 300)
+    expected = breslow_by_hand(eta, time, event, strata, np.ones(120))
+    for label, _, height in with_it.baseline:
+        assert height[-1] == pytest.approx(expected[label], rel=1e-9)
+
+
+def test_weights_of_zero_and_hardly_more_leave_no_empty_risk_set() -> None:
+    x, time, event = simulated(90)
+    strata = np.arange(90) % 3
+    weights = np.where(time > np.median(time), 0.0, 1.0)
+    weights[strata == 2] *= 1e-30
+    fitted = PenalisedCox(1.0).fit(x, time, event, weights=weights, strata=strata)
+    expected = breslow_by_hand(fitted.linear_predictor(x), time, event, strata, weights)
+    for label, _, height in fitted.baseline:
+        assert height[-1] == pytest.approx(expected[label], rel=1e-9)
+    assert np.isfinite(fitted.predict_survival(x, [0.5, 5.0], strata)).all()
+
+
+def test_separated_data_give_finite_hazards() -> None:
+    x = np.r_[np.full(10, -1e3), np.full(10, 1e3)]
+    time, event = np.r_[np.arange(11.0, 21.0), np.arange(1.0, 11.0)], np.ones(20)
+    fitted = PenalisedCox(1e-9).fit(x[:, None], time, event)
+    extreme = np.array([[-1e6], [0.0], [1e6]])
+    assert np.isfinite(fitted.cumulative_hazard(extreme, [5.0, 30.0])).all()
+    incidence = cause_specific_incidence([fitted, fitted], extreme, [5.0, 30.0])
+    assert np.isfinite(incidence).all()
+    assert (incidence.sum(axis=0) <= 1 + 1e-12).all()
+
+
 def test_integer_weights_equal_copies_under_breslow() -> None:
     x, time, event = simulated(80)
     weights = stream(1, "w").integers(0, 4, 80)

@@ -154,8 +154,9 @@ def _analyte(name: str, entry: dict[str, Any]) -> Analyte:
     for key in ("low", "high", "molar_mass"):
         if isinstance(entry.get(key, 0), bool) or not isinstance(entry.get(key, 0), (int, float)):
             raise TypeError(f"{key} is no number")
-    if not isinstance(entry["log"], bool):
-        raise TypeError("log is neither true nor false")
+    for key in ("log", "catalytic"):
+        if not isinstance(entry.get(key, False), bool):
+            raise TypeError(f"{key} is neither true nor false")
     for key in ("loinc", "also"):
         if not all(isinstance(text, str) for text in entry.get(key, [])):
             raise TypeError(f"{key} is no list of texts")

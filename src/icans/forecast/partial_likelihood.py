@@ -22,8 +22,9 @@ TOLERANCE = 1e-9
 MAX_STEPS = 100
 #: Halvings of one Newton step before the search is given up.
 MAX_HALVINGS = 30
-#: Bound on the linear predictor, so that exp() stays finite in separated data.
-MAX_PREDICTOR = 500.0
+#: Bound on the linear predictor either way, so that exp() of it, the ratio of two of them and the product of a
+#: baseline and a risk all stay inside the range of floating point (e^709 down to e^-708) in separated data.
+MAX_PREDICTOR = 300.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,6 @@ class Design:
     event: NDArray[np.bool_]
     time: Floats
     stratum: NDArray[np.intp]
-    first_of_stratum: NDArray[np.intp]  # row before which a row's stratum begins
     last_of_tie: NDArray[np.intp]  # last row with the same stratum and time
     step_row: NDArray[np.intp]  # row of each event
     step_group: NDArray[np.intp]  # tie group of each event, 0..G-1
@@ -46,7 +46,7 @@ class Design:
     def build(cls, x: Floats, t: Floats, d: NDArray[np.bool_], w: Floats, s: NDArray[np.generic], ties: Ties) -> Design:
         """Sort rows and lay out the risk sets; rows of weight zero are left out."""
         kept = w > 0
-        labels, codes = np.unique(s, return_inverse=True)
+        codes = np.unique(s, return_inverse=True)[1]
         x, t, d, w, codes = x[kept], t[kept], d[kept], w[kept], codes[kept]
         order = np.lexsort((-t, codes))
         x, t, d, w, codes = x[order], t[order], d[order], w[order], codes[order]
@@ -54,18 +54,30 @@ class Design:
         new_tie = np.r_[True, (t[1:] != t[:-1]) | (codes[1:] != codes[:-1])]
         tie = np.cumsum(new_tie) - 1
         ends = np.r_[np.flatnonzero(new_tie)[1:], n] - 1
-        starts = np.searchsorted(codes, np.arange(len(labels)))
         rows = np.flatnonzero(d)
         _, group, size = np.unique(tie[rows], return_inverse=True, return_counts=True)
         rank = np.arange(len(rows)) - np.r_[0, np.cumsum(size)[:-1]][group]
         fraction = rank / size[group] if ties == "efron" else np.zeros(len(rows))
         weight = (np.bincount(group, w[rows]) / size)[group]
-        return cls(x, w, d, t, codes, starts[codes], ends[tie], rows, group, fraction, weight)
+        return cls(x, w, d, t, codes, ends[tie], rows, group, fraction, weight)
 
     def at_risk(self, values: Floats) -> Floats:
         """Sum of ``values`` over the risk set of each step (same stratum, time at least the event's)."""
-        total = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)])
-        return total[self.last_of_tie[self.step_row] + 1] - total[self.first_of_stratum[self.step_row]]
+        return self.running(values)[self.last_of_tie[self.step_row]]
+
+    def running(self, values: Floats) -> Floats:
+        """Running sums down the rows that begin anew with each stratum.
+
+        One sum over all rows less what stood before the stratum would lose a stratum of small risks behind one
+        of large risks to rounding, down to a risk set of sum zero.
+        """
+        edges = np.flatnonzero(np.diff(self.stratum)) + 1
+        return np.concatenate([np.cumsum(part, axis=0) for part in np.split(values, edges)])
+
+    def upward(self, values: Floats) -> Floats:
+        """The same from the last row of each stratum up."""
+        edges = np.flatnonzero(np.diff(self.stratum)) + 1
+        return np.concatenate([np.cumsum(part[::-1], axis=0)[::-1] for part in np.split(values, edges)])
 
     def tied(self, values: Floats) -> Floats:
         """Sum of ``values`` over the events tied with each step."""
@@ -116,11 +128,7 @@ def _exposure(design: Design, jump: Floats) -> Floats:
     per_row = np.zeros(len(design.time))
     np.add.at(per_row, design.step_row, jump)
     # Rows fall in time, so "steps at or before my time" is a sum over later rows of the stratum, ties included.
-    reverse = np.cumsum(per_row[::-1])[::-1]
-    total = np.r_[reverse, 0.0]
-    end = np.searchsorted(design.stratum, design.stratum, side="right")
-    first_tie = _first_of_tie(design)
-    exposure = total[first_tie] - total[end]
+    exposure = design.upward(per_row)[_first_of_tie(design)]
     share = np.zeros(design.step_group[-1] + 1)
     np.add.at(share, design.step_group, design.step_fraction * jump)
     exposure[design.step_row] -= share[design.step_group]
