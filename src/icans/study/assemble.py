@@ -63,8 +63,13 @@ class Findings:
         if audit is None:
             return (*said, "No grades of the outcome: nothing was forecast.")
         if not audit.occurrence_can_be_validated:
-            return (*said, *audit.sentences[:2], *self._cases_only())
-        return (*said, *self._headline_sentence(), audit.sentences[0])
+            return (*said, *self._audit_words(audit)[:2], *self._cases_only())
+        return (*said, *self._headline_sentence(), self._audit_words(audit)[0])
+
+    def _audit_words(self, audit: Audit) -> list[str]:
+        """The audit's sentences with the task's label for its name."""
+        label = next(f.study_task.label for f in self.forecasts if f.name == audit.task)
+        return [sentence.replace(audit.task, label) for sentence in audit.sentences]
 
     def _headline_sentence(self) -> tuple[str, ...]:
         if self.headline is None or self.judgement is None:
