@@ -16,8 +16,9 @@ from icans.forecast.models.base import DayBaseline, labels
 from icans.forecast.models.boosting import Boosting
 from icans.forecast.models.coherent import isotonic
 from icans.forecast.models.cox import LandmarkCox
-from icans.forecast.models.logistic import LastValueLogistic, Recalibrated
+from icans.forecast.models.logistic import LastValueLogistic
 from icans.forecast.models.prevalence import Prevalence
+from icans.forecast.models.recalibrated import Recalibrated
 from icans.forecast.outcomes import TASKS, Horizon
 from icans.forecast.preprocess import PrepareSpec, preprocessor
 from icans.forecast.ridge import expit, fit_path
@@ -115,9 +116,10 @@ def test_cox_of_one_landmark_and_no_rival_is_the_plain_cox_model_with_grouped_ha
 
 @pytest.mark.parametrize(
     "model",
-    [Prevalence(), Recalibrated(("grade.CRS.max",)), LastValueLogistic(**FAST), LandmarkCox(**FAST),
+    [Prevalence(), Recalibrated(("grade.CRS.max",)), Recalibrated(("grade.CRS.max",), method="intercept"),
+     LastValueLogistic(**FAST), LandmarkCox(**FAST),
      LandmarkCox(interactions=True, **FAST), Boosting(**FAST)],
-    ids=["prevalence", "recalibrated", "logistic", "cox", "supermodel", "boosting"],
+    ids=["prevalence", "recalibrated", "shifted", "logistic", "cox", "supermodel", "boosting"],
 )  # fmt: skip
 def test_every_model_gives_risks_that_rise_with_the_horizon_and_repeats_itself(model):
     fitted = model.fit(DATA.table, DATA.outcome, HORIZONS, seed=4)
@@ -182,9 +184,69 @@ def test_a_score_that_is_not_there_or_does_not_vary_is_not_estimable():
         Recalibrated(("c",)).fit(absent, DATA.outcome, HORIZONS)
 
 
+def scored(landmarks=(72.0,), missing=0, seed=5):
+    """Rows, outcomes and a score that tells something about the event, some values missing."""
+    data = examples(simulated(300, seed=seed), TASKS["icans_any"], landmarks)
+    y, weight = labels(data.outcome, HORIZONS[1])
+    score = 3.0 + y + stream(seed, "score").normal(size=len(y))
+    score[:missing] = np.nan
+    return data.table.assign(s=score), data.outcome, y, weight
+
+
+def test_recalibration_by_intercept_and_slope_is_logistic_regression():
+    from statsmodels.api import GLM, add_constant, families
+
+    table, outcome, y, weight = scored()
+    table = table.assign(s=table["s"].clip(2.0, 5.0))  # the preprocessing's own limits then change nothing
+    fitted = Recalibrated(("s",)).fit(table, outcome, HORIZONS[1:])
+    design = add_constant(table["s"].to_numpy())
+    oracle = GLM(y, design, family=families.Binomial(), freq_weights=weight).fit()
+    # The ridge that keeps a separated score finite moves a slope by less than a hundredth.
+    np.testing.assert_allclose(fitted.predict(table, HORIZONS[1]), oracle.predict(design), atol=5e-3)
+    assert fitted.parameters == 1
+
+
+def test_recalibration_by_intercept_shifts_log_odds_and_nothing_else():
+    from statsmodels.api import GLM, families
+
+    table, outcome, y, weight = scored(landmarks=(48.0, 120.0))
+    fitted = Recalibrated(("s",), method="intercept").fit(table, outcome, HORIZONS)
+    risk = fitted.predict(table, HORIZONS[1])
+    assert np.average(risk, weights=weight) == pytest.approx(np.average(y, weights=weight))
+    oracle = GLM(y, np.ones((len(y), 1)), family=families.Binomial(), freq_weights=weight, offset=table["s"]).fit()
+    assert fitted.settings()[f"shift, {HORIZONS[1].label}"] == pytest.approx(oracle.params[0], abs=1e-6)
+    shift = np.log(risk / (1 - risk)) - table["s"]
+    np.testing.assert_allclose(shift, oracle.params[0], atol=1e-6)
+    rest = np.log(risk / (1 - risk)) - fitted.reasons(table, HORIZONS[1])["s"]
+    np.testing.assert_allclose(rest, rest.iloc[0], atol=1e-8)
+
+
+def test_separated_and_infinite_scores_give_finite_risks():
+    table, outcome, y, weight = scored()
+    apart = table.assign(s=np.where(y == 1, 10.0, -10.0))
+    slope = Recalibrated(("s",)).fit(apart, outcome, HORIZONS[1:])
+    risk = slope.predict(apart, HORIZONS[1])
+    assert ((risk > 0) & (risk < 1)).all()
+    assert risk[(y == 1) & (weight > 0)].min() > risk[(y == 0) & (weight > 0)].max()
+    endless = table.assign(s=np.where(np.arange(len(y)) % 7 == 0, np.inf, table["s"]))
+    shifted = Recalibrated(("s",), method="intercept").fit(endless, outcome, HORIZONS[1:])
+    assert np.isfinite(shifted.predict(endless, HORIZONS[1])).all()
+
+
+def test_rows_without_a_score_have_the_incidence_of_their_day():
+    table, outcome, _, _ = scored(landmarks=(48.0, 120.0), missing=40)
+    fitted = Recalibrated(("s",), method="intercept").fit(table, outcome, HORIZONS[1:])
+    day = expit(fitted.baseline.logit(table, HORIZONS[1]))
+    risk = fitted.predict(table, HORIZONS[1])
+    np.testing.assert_allclose(risk[:40], day[:40])
+    assert np.isfinite(risk).all()
+    assert np.isfinite(Recalibrated(("s",)).fit(table, outcome, HORIZONS[1:]).predict(table, HORIZONS[1])).all()
+
+
 def test_no_event_is_not_estimable():
     none = DATA.outcome.assign(event=0)
-    for model in (LastValueLogistic(), LandmarkCox(), Boosting()):
+    shifted = Recalibrated(("grade.CRS.max",), method="intercept")
+    for model in (LastValueLogistic(), LandmarkCox(), Boosting(), shifted):
         with pytest.raises(NotEstimableError):
             model.fit(DATA.table, none, HORIZONS)
 

@@ -1,4 +1,4 @@
-"""Published scores: values by hand, units, cohorts, recalibration."""
+"""Published scores: values by hand, units, cohorts, formulas as printed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icans.cohort.cohort import make
-from icans.core.errors import NotEstimableError, UnitError
+from icans.core.errors import UnitError
 from icans.forecast.scores import SCORES, score, score_at
-from icans.forecast.scores_recalibrate import Recalibrated
 from icans.forecast.scores_templates import Formula, Term, as_score
 
 CANONICAL = {
@@ -159,69 +158,6 @@ def test_trees_wait_for_their_window():
 def test_easix_scales_with_its_inputs(scale, ldh, crp, plt):
     base = value("m-EASIX", ldh=ldh, crp=crp, platelets=plt)
     assert value("m-EASIX", ldh=ldh * scale, crp=crp, platelets=plt) == pytest.approx(base + np.log2(scale), abs=1e-9)
-
-
-def simulated(n=400, slope=1.0, seed=0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(2, 1.5, n)
-    return x, (rng.random(n) < 1 / (1 + np.exp(-(-1 + slope * (x - 2))))).astype(float)
-
-
-def test_recalibration_is_logistic_regression():
-    from statsmodels.api import GLM, add_constant, families
-
-    x, y = simulated()
-    model = Recalibrated.fit(x, y)
-    oracle = GLM(y, add_constant(x), family=families.Binomial()).fit()
-    assert model.predict(x) == pytest.approx(oracle.predict(add_constant(x)), abs=1e-8)
-    assert model.predict(x).mean() == pytest.approx(y.mean())
-    assert not model.penalised
-    weights = np.random.default_rng(1).uniform(0.5, 2, len(x))
-    weighted = GLM(y, add_constant(x), family=families.Binomial(), freq_weights=weights).fit()
-    assert Recalibrated.fit(x, y, weights=weights).predict(x) == pytest.approx(
-        weighted.predict(add_constant(x)), abs=1e-7
-    )
-
-
-def test_intercept_only_shifts_log_odds():
-    x, y = simulated(seed=2)
-    model = Recalibrated.fit(x - 3, y, method="intercept")
-    assert model.slope == 1
-    assert model.predict(x - 3).mean() == pytest.approx(y.mean())
-
-
-def test_separated_classes_stay_finite():
-    x, y = np.arange(20.0), (np.arange(20) >= 12).astype(float)
-    model = Recalibrated.fit(x, y)
-    assert model.penalised
-    p = model.predict(x)
-    assert (np.diff(p) > 0).all()
-    assert 0 < p[0] < 0.2
-    assert 0.8 < p[-1] < 1
-
-
-def test_missing_scores_get_a_rate_and_never_nan():
-    x, y = simulated()
-    x[:100], y[:100] = np.nan, 0.0
-    y[:10] = 1
-    model = Recalibrated.fit(x, y)
-    assert model.missing_risk == pytest.approx((10 + y.mean()) / 101)
-    assert np.isfinite(model.predict([np.nan, 1.0])).all()
-    few = Recalibrated.fit(np.r_[np.nan, x[100:]], np.r_[1.0, y[100:]])
-    assert few.missing_risk == pytest.approx(np.r_[1.0, y[100:]].mean())
-    nothing = Recalibrated.fit(np.full(30, np.nan), np.r_[np.ones(3), np.zeros(27)])
-    assert nothing.predict([1.0, 5.0]) == pytest.approx([0.1, 0.1])
-
-
-def test_what_cannot_be_recalibrated():
-    with pytest.raises(NotEstimableError):
-        Recalibrated.fit([1.0, 2.0], [0, 0])
-    with pytest.raises(ValueError, match="0 or 1"):
-        Recalibrated.fit([1.0, 2.0], [0, 2])
-    with pytest.raises(ValueError, match="one length"):
-        Recalibrated.fit([1.0, 2.0], [0, 1, 1])
-    constant = Recalibrated.fit([3.0] * 10, [1, 0] * 5)
-    assert constant.predict([3.0, 99.0]) == pytest.approx([0.5, 0.5])
 
 
 def test_formulas_as_printed():

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from icans.forecast.models.base import Forecaster
 from icans.forecast.models.boosting import Boosting
 from icans.forecast.models.cox import LandmarkCox
-from icans.forecast.models.logistic import LastValueLogistic, Recalibrated
+from icans.forecast.models.logistic import LastValueLogistic
 from icans.forecast.models.prevalence import Prevalence
+from icans.forecast.models.recalibrated import Recalibrated
 from icans.forecast.scores import SCORES, score
 
 

@@ -3,7 +3,7 @@
 A score is only as good as its units: every input comes with its unit and is converted, and an input without one is
 refused (:class:`~icans.core.errors.UnitError`). m-EASIX and CAR-HEMATOTOX want CRP in mg/dL, ten times less than
 the mg/L that most laboratories send. Scores are not risks: recalibrate them
-(:mod:`icans.forecast.scores_recalibrate`) on the training part of a cohort before comparing.
+(:mod:`icans.forecast.models.recalibrated`) on the training part of a cohort before comparing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rungs (b), (c), (d): logistic models on stacked risk sets, weighted for censoring.
+"""Logistic models of the ladder on stacked risk sets, weighted for censoring.
 
 The log odds of the incidence by day enter as an offset: with an endless penalty the model *is* the incidence by
 day, and what it learns is how a patient differs from the others still at risk on that day.
@@ -28,8 +28,6 @@ Floats = NDArray[np.float64]
 #: Penalties tried, from nearly none of the predictors to nearly all of each, on standardised columns and the mean
 #: log likelihood: at 10 a coefficient is held to a few hundredths, at 0.001 data of 100 patients decide alone.
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-#: Ridge on the slope of a single recalibrated score: only enough to keep a separated score finite.
-SCORE_PENALTY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -175,75 +173,3 @@ class FittedLogistic:
 def sum_by_source(parts: pd.DataFrame) -> pd.DataFrame:
     """Contributions of prepared columns summed over the feature they come from."""
     return parts.T.groupby([source_column(name) for name in parts.columns], sort=False).sum().T
-
-
-@dataclass(frozen=True)
-class Recalibrated:
-    """One number, made in advance, recalibrated to the risk sets at hand (intercept and slope).
-
-    Parameters
-    ----------
-    columns
-        Features that the number is made of.
-    score
-        Function from those columns to the number, shape (n,), e.g. a published score. NaN where it cannot be
-        computed.
-    """
-
-    columns: tuple[str, ...]
-    score: Callable[[pd.DataFrame], Floats] | None = None
-    max_missing: float = 0.6
-
-    def fit(
-        self, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int = 0
-    ) -> FittedScore:
-        """Fit intercept and slope for each horizon."""
-        check_aligned(table, outcome)
-        values = self._values(table)
-        absent = float(np.isnan(values.to_numpy()).mean())
-        if absent > self.max_missing:
-            raise NotEstimableError(f"the score could be computed for {1 - absent:.0%} of the rows only")
-        if values[self.label].nunique() < 2:
-            raise NotEstimableError("the score is the same in every row of the training data")
-        inner = LastValueLogistic(
-            penalties=(SCORE_PENALTY,), columns=list, prepare=PrepareSpec(transform="none", max_missing=1.0)
-        )
-        return FittedScore(self, inner.fit(values, outcome, horizons, seed))
-
-    def _values(self, table: pd.DataFrame) -> pd.DataFrame:
-        missing = [name for name in self.columns if name not in table.columns]
-        if missing:
-            raise NotEstimableError(f"the score needs {missing}, which this cohort does not have")
-        values = table[list(self.columns)]
-        number = values.iloc[:, 0].to_numpy(dtype=float) if self.score is None else self.score(values)
-        return pd.DataFrame({self.label: number}, index=table.index)
-
-    @property
-    def label(self) -> str:
-        """Name of the number: the feature itself when it is one."""
-        return self.columns[0] if self.score is None else "score"
-
-
-@dataclass(frozen=True)
-class FittedScore:
-    """A recalibrated score."""
-
-    spec: Recalibrated
-    model: FittedLogistic
-
-    @property
-    def parameters(self) -> int:
-        """One slope (none when the score does not vary)."""
-        return self.model.parameters
-
-    def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
-        """Probability of the event within the horizon."""
-        return self.model.predict(self.spec._values(table), horizon)
-
-    def reasons(self, table: pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
-        """The score's own contribution, log odds."""
-        return self.model.reasons(self.spec._values(table), horizon)
-
-    def settings(self) -> dict[str, float]:
-        """The slope on the log odds per SD of the score, for each horizon."""
-        return {f"slope, {h.label}": float(m.coefficients.sum()) for h, m in self.model.models.items()}
