@@ -44,7 +44,7 @@ def cohort(daily: pd.DataFrame) -> Cohort:
 
 
 #: Everything that merges or drops rows is off, so that rows in and out can be compared one by one.
-ONE_BY_ONE = HarmonizeSettings(conflicts="keep", limits=False, precision="none")
+ONE_BY_ONE = HarmonizeSettings(placeholders=False, conflicts="keep", limits=False, precision="none")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,9 @@ def test_against_the_authors_row_rule(harmonized: Harmonized, daily: pd.DataFram
 
 
 def test_below_the_threshold_nothing_is_applied(cohort: Cohort):
-    result = harmonize(cohort, HarmonizeSettings(apply=1.0, conflicts="keep", limits=False, precision="none"))
+    result = harmonize(
+        cohort, HarmonizeSettings(apply=1.0, conflicts="keep", limits=False, placeholders=False, precision="none")
+    )
     sure = result.findings[result.findings["kind"] == "unit.detected"]
     unsure = sure[~sure["applied"].astype(bool)]
     assert len(unsure)

@@ -14,6 +14,7 @@ from icans.cohort.cohort import Cohort, change_rows, stack
 from icans.harmonize import duplicates, precision
 from icans.harmonize.censoring import find_limits
 from icans.harmonize.findings import FINDINGS, finding, from_judged, row_confidence
+from icans.harmonize.placeholders import find_placeholders
 from icans.harmonize.regimes import Judged, judge
 from icans.harmonize.units import convert_declared, tidy
 
@@ -31,6 +32,8 @@ class HarmonizeSettings:
         Also look for units by comparing groups of series (batches, precision), not by impossible values alone.
     ddu_factor
         Factor from D-dimer units to fibrinogen-equivalent units; None: only propose.
+    placeholders
+        Find default values that fill one day of many patients, and take them as missing.
     limits
         Find undeclared limits of quantification and mark values at them as censored.
     precision
@@ -48,6 +51,7 @@ class HarmonizeSettings:
     soft: bool = True
     ddu_factor: float | None = None
     limits: bool = True
+    placeholders: bool = True
     precision: Literal["regimes", "batches", "none"] = "regimes"
     two_series: Literal["report", "split", "set_aside"] = "report"
     conflicts: Literal["median", "keep"] = "median"
@@ -106,6 +110,11 @@ def harmonize(cohort: Cohort, settings: HarmonizeSettings | None = None) -> Harm
     table = merged.table
     changes.extend(merged.changes)
     found.append(merged.findings)
+    if settings.placeholders:
+        defaults = find_placeholders(table, settings.apply)
+        table = defaults.table
+        changes.append(defaults.changes)
+        found.append(defaults.findings)
     if settings.limits:
         limits = find_limits(table)
         table = limits.table
