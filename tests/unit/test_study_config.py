@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from icans.core.errors import ConfigError
+from icans.core.errors import ConfigError, Problem
 from icans.study.config import make_study, read_study
+from icans.study.words import summarised
 
 
 def test_a_data_set_is_all_that_is_needed():
@@ -53,3 +54,13 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path, content: bytes)
         read_study(path)
     with pytest.raises(ConfigError, match="No such file"):
         read_study(tmp_path / "absent.toml")
+
+
+def test_warnings_of_one_kind_are_one_line_with_their_number():
+    many = [Problem("m.csv", k, "value", str(k), "a plausible value", "Look.", "warning") for k in range(2, 5)]
+    more = Problem("m.csv", None, "value", "906 more of this kind", "a plausible value", "Look.", "warning")
+    other = Problem("p.csv", 7, "age_y", "119", "a usual age", "Look.", "warning")
+    lines = summarised([*many, other, more])
+    assert [line.value for line in lines] == ["909 rows, e.g. 2", "119"]
+    assert lines[0].row is None
+    assert lines[1] == other

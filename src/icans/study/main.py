@@ -32,6 +32,7 @@ from icans.study.outputs import check_target, code_digest, write_outputs
 from icans.study.paths import grade_paths
 from icans.study.source import read_cohort
 from icans.study.tasks import StudyTask, study_tasks
+from icans.study.words import summarised
 
 R = TypeVar("R")
 
@@ -168,7 +169,7 @@ def _analyse(study: Study, delivered: Cohort, run: _Run, executor: Executor, wor
         study=study, delivered=delivered, cohort=cohort, harmonized=mended, rungs=tuple(rungs.values()),
         forecasts=tuple(forecasts), judgement=judgement, left_out=left_out, audits=audits, paths=paths,
         sample=tuple(sample), shown=shown, model=model, headline=headline,
-        warnings=check_cohort(delivered).warnings,
+        warnings=summarised(check_cohort(delivered).warnings),
     )  # fmt: skip
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from icans.cohort.cohort import Cohort
+from icans.core.errors import Problem
 from icans.forecast.final import REFITS
 from icans.forecast.ladder import Rung
 from icans.study.config import Study
@@ -29,6 +32,21 @@ PATH_LABELS = {
 def model_label(name: str) -> str:
     """A model's name for people; published scores keep their own."""
     return MODEL_LABELS.get(name, name.removeprefix("score_") if name.startswith("score_") else name.replace("_", " "))
+
+
+def summarised(warnings: Sequence[Problem]) -> tuple[Problem, ...]:
+    """One line for each kind of warning: how many rows it speaks of, with the first as an example."""
+    kinds: dict[tuple[object, ...], list[Problem]] = {}
+    for w in warnings:
+        kinds.setdefault((w.file, w.column, w.expected, w.remedy), []).append(w)
+    lines = []
+    for group in kinds.values():
+        rest = [re.fullmatch(r"(\d+) more of this kind", w.value or "") for w in group]
+        count = sum(int(found.group(1)) if found else 1 for found in rest)
+        first = group[0]
+        example = first.value if first.value is None or count == 1 else f"{count:,} rows, e.g. {first.value}"
+        lines.append(replace(first, row=first.row if count == 1 else None, value=example))
+    return tuple(lines)
 
 
 def limits(cohort: Cohort) -> tuple[str, ...]:
