@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from icans.cohort import schema
+from icans.cohort.codes import routes
+from icans.cohort.sdtm_codes import table
 from icans.cohort.vocabulary import analyte, analytes, by_loinc, by_synonym, drugs, extended, items, near
 from icans.core.errors import UnitError
 from icans.core.units import convert, ucum
@@ -60,6 +62,16 @@ def test_international_units_of_anything_but_an_enzyme_do_not_convert():
     for entry, unit in ((interferon, "U/mL"), (analyte("ifn_g"), "IU/mL"), (analyte("platelets"), "IU/mL")):
         with pytest.raises(UnitError):
             entry.convert(1.0, unit)
+
+
+def test_routes_and_units_of_terminologies_mean_what_their_releases_say():
+    assert routes()["420719007"] == routes()["INTRAVENTRICULAR"] == "icv"  # intracerebroventricular
+    assert "418821007" not in routes()  # intracameral: into the eye
+    written = table()["units"]
+    assert all(ucum(unit) == unit for unit in written.values())
+    np.testing.assert_allclose(convert(2.0, written["10^6/L"], "/uL"), 2.0)
+    np.testing.assert_allclose(convert(70.0, written["in"], "cm"), 177.8)
+    np.testing.assert_allclose(convert(0.4, written["fraction of 1"], "%"), 40.0)
 
 
 def test_items_are_sound():
