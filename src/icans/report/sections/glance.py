@@ -52,7 +52,9 @@ def _warnings(data: ReportData) -> Callout | None:
     if not data.problems:
         return None
     count = len(data.problems)
-    return Callout(f"{fmt.plural(count, 'warning')} of the data checks", ("They are listed in section 3.",), "caution")
+    return Callout(
+        f"{fmt.plural(count, 'kind')} of warning from the data checks", ("They are listed in section 3.",), "caution"
+    )
 
 
 def _results(builder: Builder) -> tuple[Any, ...]:
