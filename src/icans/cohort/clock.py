@@ -131,6 +131,21 @@ def as_utc(moment: dt.datetime | dt.date | str) -> dt.datetime:
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
+def set_given(
+    zeros: pd.Series,
+    infusion: Mapping[str, dt.datetime | dt.date | str] | None,
+    problems: list[Problem],
+    expected: str,
+    remedy: str,
+) -> None:
+    """Write the time zeros that the caller knows into those found (index: patients); a problem for each stranger."""
+    for name, moment in given_zeros(infusion).items():
+        if name in zeros.index:
+            zeros[name] = moment
+        else:
+            problems.append(Problem("infusion", None, None, name, expected, remedy))
+
+
 def given_zeros(infusion: Mapping[str, dt.datetime | dt.date | str] | None) -> dict[str, pd.Timestamp]:
     """Times zero that the caller states, by patient."""
     return {str(k): pd.Timestamp(as_utc(v)).as_unit("us") for k, v in (infusion or {}).items()}

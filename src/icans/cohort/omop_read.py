@@ -110,12 +110,8 @@ def find_zeros(extract: Extract, anchor: str, infusion: Mapping[str, dt.datetime
     zeros = pd.Series(pd.NaT, index=extract.names.tolist(), dtype=clock._US)
     for source in sources:
         zeros = zeros.fillna(source.reindex(zeros.index))
-    for name, moment in clock.given_zeros(infusion).items():
-        if name in zeros.index:
-            zeros[name] = moment
-        else:
-            expected, remedy = "a person", "Use person_source_value (or person_id where there is none)."
-            extract.problems.append(Problem("infusion", None, None, name, expected, remedy))
+    remedy = "Use person_source_value (or person_id where there is none)."
+    clock.set_given(zeros, infusion, extract.problems, "a person", remedy)
     without = zeros.index[zeros.isna()]
     if len(without) == len(zeros):
         expected = "a time zero: an infusion of CAR T cells in PROCEDURE_OCCURRENCE or DRUG_EXPOSURE"

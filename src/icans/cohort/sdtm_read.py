@@ -92,11 +92,7 @@ def find_zeros(study: Study, anchor: str, infusion: Mapping[str, dt.datetime | d
     zeros = pd.Series(pd.NaT, index=name.tolist(), dtype=clock._US)
     for source in stated:
         zeros = zeros.fillna(source.reindex(zeros.index))
-    for subject, moment in clock.given_zeros(infusion).items():
-        if subject in zeros.index:
-            zeros[subject] = moment
-        else:
-            study.problems.append(Problem("infusion", None, None, subject, "a subject of DM", "Use USUBJID."))
+    clock.set_given(zeros, infusion, study.problems, "a subject of DM", "Use USUBJID.")
     without = zeros.index[zeros.isna()]
     if len(zeros) and len(without) == len(zeros):
         expected = "a time zero: an infusion of CAR T cells in EX"

@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from icans.core.errors import NotEstimableError
+from icans.core.random import stream
+
 Floats = NDArray[np.float64]
 
 #: How a setting is chosen from inner cross-validation. ``best`` is the default of the ladder: on simulated cohorts
@@ -51,6 +54,25 @@ def ever_event(outcome: pd.DataFrame) -> pd.Series:
     """Largest event code of each patient's rows by rank censored < competing < event (index patient_id)."""
     rank = outcome["event"].map({0: 0, 2: 1, 1: 2})
     return rank.groupby(outcome["patient_id"]).max()
+
+
+def inner_folds(outcome: pd.DataFrame, wanted: int, seed: int, setting: str) -> tuple[NDArray[np.intp], int]:
+    """Fold of each row of stacked risk sets, and the number of folds, for choosing a setting inside training data.
+
+    Patients stay together and outcomes are balanced; folds are fewer than ``wanted`` where fewer have the event.
+
+    Raises
+    ------
+    NotEstimableError
+        Fewer than two patients with an event: ``setting`` cannot be chosen.
+    """
+    strata = ever_event(outcome)
+    events = int((strata == 2).sum())
+    folds = min(wanted, events, len(strata))
+    if folds < 2:
+        raise NotEstimableError(f"{events} patients with an event: too few to choose {setting} inside the data")
+    fold = patient_folds(strata, folds, stream(seed, "inner folds"))
+    return outcome["patient_id"].map(fold).to_numpy(dtype=np.intp), folds
 
 
 def choose(losses: ArrayLike, rule: Rule) -> int:

@@ -15,7 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from icans.core.errors import NotEstimableError
 from icans.core.random import stream
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summary_columns
 from icans.forecast.models.coherent import coherent
@@ -23,7 +22,7 @@ from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import PrepareSpec, preprocessor
 from icans.forecast.ridge import deviance, expit
-from icans.forecast.tuning import Rule, choose, ever_event, patient_folds
+from icans.forecast.tuning import Rule, choose, inner_folds
 
 Floats = NDArray[np.float64]
 
@@ -83,13 +82,7 @@ class Boosting:
         return FittedBoosting(pipeline, frame.columns.tolist(), columns, baseline, models, count)
 
     def _tune(self, table: pd.DataFrame, outcome: pd.DataFrame, horizon: Horizon, seed: int) -> int:
-        strata = ever_event(outcome)
-        events = int((strata == 2).sum())
-        folds = min(self.inner_folds, events, len(strata))
-        if folds < 2:
-            raise NotEstimableError(f"{events} patients with an event: too few to choose the number of trees")
-        fold_of = patient_folds(strata, folds, stream(seed, "inner folds"))
-        mine = outcome["patient_id"].map(fold_of).to_numpy()
+        mine, folds = inner_folds(outcome, self.inner_folds, seed, "the number of trees")
         losses = np.full((folds, len(self.trees)), np.nan)
         y, weight = labels(outcome, horizon)
         for k in range(folds):

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from icans.core.errors import NotEstimableError
-from icans.core.random import stream
 from icans.forecast.cox import FittedCox, PenalisedCox
 from icans.forecast.models.base import as_horizon, check_aligned, labels, landmarks, last_value_columns
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.outcomes import COMPETING, EVENT, Horizon
 from icans.forecast.preprocess import PrepareSpec, preprocessor
 from icans.forecast.ridge import deviance
-from icans.forecast.tuning import Rule, choose, ever_event, patient_folds
+from icans.forecast.tuning import Rule, choose, inner_folds
 
 Floats = NDArray[np.float64]
 
@@ -71,13 +70,7 @@ class LandmarkCox:
         return FittedLandmarkCox(stack, self.penalties[best], own, rival)
 
     def _tune(self, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int) -> int:
-        strata = ever_event(outcome)
-        events = int((strata == 2).sum())
-        folds = min(self.inner_folds, events, len(strata))
-        if folds < 2:
-            raise NotEstimableError(f"{events} patients with an event: too few to choose a penalty inside the data")
-        fold_of = patient_folds(strata, folds, stream(seed, "inner folds"))
-        mine = outcome["patient_id"].map(fold_of).to_numpy()
+        mine, folds = inner_folds(outcome, self.inner_folds, seed, "a penalty")
         losses = np.full((folds, len(self.penalties)), np.nan)
         known = [labels(outcome, h) for h in horizons]
         for k in range(folds):

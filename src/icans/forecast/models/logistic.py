@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from icans.core.errors import NotEstimableError
-from icans.core.random import stream
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, last_value_columns
 from icans.forecast.models.coherent import coherent
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import PrepareSpec, preprocessor, source_column
 from icans.forecast.ridge import RidgeLogistic, deviance, fit_path
-from icans.forecast.tuning import Rule, choose, ever_event, patient_folds
+from icans.forecast.tuning import Rule, choose, inner_folds
 
 Floats = NDArray[np.float64]
 
@@ -75,13 +74,7 @@ class LastValueLogistic:
     def _tune(
         self, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int
     ) -> dict[Horizon, int]:
-        strata = ever_event(outcome)
-        events = int((strata == 2).sum())
-        folds = min(self.inner_folds, events, len(strata))
-        if folds < 2:
-            raise NotEstimableError(f"{events} patients with an event: too few to choose a penalty inside the data")
-        fold_of = patient_folds(strata, folds, stream(seed, "inner folds"))
-        mine = outcome["patient_id"].map(fold_of).to_numpy()
+        mine, folds = inner_folds(outcome, self.inner_folds, seed, "a penalty")
         losses = {h: np.full((folds, len(self.penalties)), np.nan) for h in horizons}
         known = {h: labels(outcome, h) for h in horizons}
         for k in range(folds):
