@@ -71,3 +71,23 @@ def test_strata_have_their_own_censoring():
     strata = np.array([0, 0, 0, 1, 1, 1])
     _, weight = ipcw(time, event, 15.0, strata)
     assert weight.tolist() == pytest.approx([0.0, 1.5, 1.5, 1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_models_learn_from_and_are_judged_by_is_the_same_curve(seed):
+    """The plain curves of the forecasts and the resampled ones of the evaluation."""
+    from icans.evaluate.censoring import aalen_johansen, censoring_curve, horizon_status
+
+    time, event = sample(90, seed)
+    grid = np.arange(0.0, 300.0, 12.0)
+    np.testing.assert_allclose(censoring(time, event)(grid), censoring_curve(time, event).at(grid), atol=1e-14)
+    before = censoring_curve(time, event).before(grid)
+    np.testing.assert_allclose(censoring(time, event).just_before(grid), before, atol=1e-14)
+    for cause in (1, 2):
+        ours, theirs = incidence(time, event, cause)(grid), aalen_johansen(time, event, cause=cause).at(grid)
+        np.testing.assert_allclose(ours, theirs, atol=1e-14)
+    window = min(120.0, supported(time, event))
+    status, weight = ipcw(time, event, window)
+    judged = horizon_status(time, event, window)
+    np.testing.assert_allclose(weight, judged.total, atol=1e-12)
+    np.testing.assert_allclose(weight * status, judged.case, atol=1e-12)
