@@ -7,6 +7,7 @@ pipeline fitted inside a fold knows nothing of the fold that is held out.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,7 +88,7 @@ def preprocessor(spec: PrepareSpec | None = None) -> Pipeline:
     return Pipeline(steps)
 
 
-class _Frame(TransformerMixin, BaseEstimator):
+class _Frame(ABC, TransformerMixin, BaseEstimator):
     """A transformer of data frames; ``fit`` learns in :meth:`_learn`."""
 
     def fit(self, X: pd.DataFrame, y: object = None) -> _Frame:
@@ -102,11 +103,13 @@ class _Frame(TransformerMixin, BaseEstimator):
             raise NotFittedError(f"{type(self).__name__} was asked to transform before it was fitted")
         return self._apply(X)
 
+    @abstractmethod
     def _learn(self, X: pd.DataFrame) -> None:
-        raise NotImplementedError
+        """Keep what the training rows say."""
 
+    @abstractmethod
     def _apply(self, X: pd.DataFrame) -> pd.DataFrame:
-        raise NotImplementedError
+        """The rows, changed."""
 
 
 class Select(_Frame):
