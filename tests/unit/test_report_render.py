@@ -13,10 +13,10 @@ import pytest
 from icans.cohort.cohort import make
 from icans.core.errors import DataError
 from icans.core.provenance import Provenance
-from icans.report.model import Audit, Headline, ReportData
+from icans.report.model import Audit, Headline, ReportData, Task
 from icans.report.page import ROW_LIMIT, Builder, verdict
 from icans.report.render import SECTIONS, render, write_report
-from icans.report.sections import forecasts, glance
+from icans.report.sections import focus, forecasts, glance
 from icans.report.sections.individuals import sample
 from report_cohorts import HORIZON_H, synthetic_cohort, synthetic_data
 
@@ -305,3 +305,22 @@ def test_the_lead_of_each_section_is_a_sentence(page):
     builder = Builder(synthetic_data(n=20))
     assert glance.section(builder).lead.endswith(".")
     assert all(make(Builder(ReportData("x"))).lead.endswith(".") for make in SECTIONS.values())
+
+
+def test_beside_a_score_stands_what_source_and_counts_reach_alone():
+    """The strongest check of provenance (product set apart) and the counts known at the score's landmark."""
+    rows = [
+        ("t", "site", "provenance", "any time", 0.55, "quiet"),
+        ("t", "unit regime", "provenance", "whole record", 0.93, "separates"),
+        ("t", "product", "provenance", "any time", 0.97, "separates"),
+        ("t", "row counts", "process", "whole record", 0.95, "separates"),
+        ("t", "row counts", "process", "known by day 3", 0.61, "quiet"),
+        ("other", "site", "provenance", "any time", 0.99, "separates"),
+    ]
+    table = pd.DataFrame(rows, columns=["task", "check", "kind", "scope", "value", "verdict"])
+    data = ReportData("x", audit=Audit(table, (), False))
+    chip = focus.audit_beside(data, Task("t", "T"), 72.0)
+    assert (chip.text, chip.look) == ("source 0.93, counts 0.61", "bad")
+    late = table[(table["kind"] == "process") & (table["task"] == "t")]
+    chip = focus.audit_beside(ReportData("x", audit=Audit(late, (), True)), Task("t", "T"), 24.0)
+    assert (chip.text, chip.look) == ("counts 0.95", "caution"), "watching after onset is care"

@@ -154,7 +154,7 @@ def _result_table(builder: Builder, rows: pd.DataFrame) -> Any:
         {
             "Model": data.model_label(row.model),
             f"{fmt.metric(row.metric)} (interval)": fmt.estimate(row.value, row.low, row.high),
-            "By source or counts alone": focus.audit_beside(data, data.task(row.task), row.landmark_h),
+            "Leakage audit": focus.audit_beside(data, data.task(row.task), row.landmark_h),
             "Events / patients": f"{fmt.whole(row.events)} / {fmt.whole(row.n)}",
         }
         for row in rows.head(RESULT_LIMIT).itertuples()
@@ -162,7 +162,7 @@ def _result_table(builder: Builder, rows: pd.DataFrame) -> Any:
     task = data.task(first["task"])
     title = f"{task.label}, forecast on {focus.when(task, first['landmark_h'])}, next {fmt.horizon(first['horizon_h'])}"
     note = (
-        "By source or counts alone: AUROC reached without any clinical value, from where rows came from and how they "
+        "Leakage audit: AUROC reached without any clinical value, from where rows came from and how they "
         "are written, and from how many rows were known at that landmark (section 8). Other landmarks, horizons and "
         "metrics are in section 7."
     )
