@@ -14,6 +14,7 @@ import icans as ic
 from icans.cli.app import app
 from icans.study import main
 from icans.study.config import Study, make_study
+from icans.study.forecasts import steps_of
 from icans.study.source import demo_study, study_for
 
 SMALL = {
@@ -23,7 +24,7 @@ SMALL = {
         "landmarks_d": [3], "horizons_d": [7], "by_day_30": False, "folds": 2, "repeats": 1, "leave_out": [],
         "models": ["prevalence", "crs_rule", "cox_last"],
     },
-    "evaluate": {"bootstrap": 50},
+    "evaluate": {"bootstrap": 50, "optimism": 4},
     "report": {"patients": 2},
 }  # fmt: skip
 
@@ -60,6 +61,19 @@ def test_the_report_stands_alone_and_says_what_it_is(finished: main.RunResult):
     assert "SYNTHETIC DATA" in page
     assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
     assert "Leakage audit" in page
+
+
+def test_optimism_is_what_apparent_performance_loses(finished: main.RunResult):
+    found = pd.read_parquet(finished.folder / "tables" / "optimism.parquet")
+    assert {"icans_any"} <= set(found["task"])
+    auc = found[(found["task"] == "icans_any") & (found["metric"] == "auc")].iloc[0]
+    assert auc["corrected"] == pytest.approx(auc["apparent"] - auc["optimism"])
+    assert 0.5 < auc["apparent"] <= 1.0
+
+
+def test_corrections_are_refitted_in_every_fold():
+    section = make_study({**SMALL, "forecast": {**SMALL["forecast"], "corrections": ["batch", "assay"]}}).forecast
+    assert [type(step).__name__ for step in steps_of(section)] == ["BatchStep", "AssayStep"]
 
 
 def test_synthetic_tables_say_so(finished: main.RunResult):

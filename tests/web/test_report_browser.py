@@ -60,8 +60,8 @@ def page(request, browser, address):
     context.close()
 
 
-def eventually(page, question: str, argument: object = None, tries: int = 50) -> bool:
-    """Whether ``question`` becomes true within five seconds (the page's policy forbids the driver's own waiting)."""
+def eventually(page, question: str, argument: object = None, tries: int = 150) -> bool:
+    """Whether ``question`` becomes true within fifteen seconds (the page's policy forbids the driver's own waiting)."""
     for _ in range(tries):
         if page.evaluate(question, argument):
             return True

@@ -42,6 +42,7 @@ class Findings:
     judgement: Judgement | None
     left_out: pd.DataFrame | None
     audits: dict[str, Audit]
+    optimism: pd.DataFrame | None
     paths: pd.DataFrame | None
     sample: tuple[str, ...]
     shown: pd.DataFrame | None
@@ -82,7 +83,7 @@ class Findings:
             sentence
             for f in self.forecasts
             if f.study_task.task.cases_only and f.result is not None
-            for sentence in self._sentence(_cell(f, self.headline.model if self.headline else "cox_last"))
+            for sentence in self._sentence(declared_cell(f, self.headline.model if self.headline else "cox_last"))
         )
 
     def _sentence(self, cell: report.Headline) -> tuple[str, ...]:
@@ -119,6 +120,7 @@ class Findings:
             "audit": self.audit_table(),
             "grade_paths": self.paths,
             "left_out": self.left_out,
+            "optimism": self.optimism,
             "forecasts": self.shown,
             "atlas": atlas(self.cohort),
             "problems": pd.DataFrame([problem.as_dict() for problem in self.warnings]),
@@ -163,11 +165,12 @@ def headline_of(forecasts: Sequence[TaskForecasts], model: str) -> report.Headli
     """The cell that leads the report: declared task, landmark, horizon and model; the nearest judged one else."""
     for forecast in forecasts:
         if forecast.result is not None:
-            return _cell(forecast, model)
+            return declared_cell(forecast, model)
     return None
 
 
-def _cell(forecast: TaskForecasts, model: str) -> report.Headline:
+def declared_cell(forecast: TaskForecasts, model: str) -> report.Headline:
+    """The landmark and horizon of a task that lead: the judged ones nearest to those declared."""
     assert forecast.result is not None  # the caller looked
     cells = forecast.result.cells
     cells = cells[cells["reason"] == ""]
@@ -245,7 +248,7 @@ def _sample_size(found: Findings) -> tuple[str, ...]:
     for forecast in found.forecasts:
         if forecast.result is None:
             continue
-        cell = _cell(forecast, "")
+        cell = declared_cell(forecast, "")
         cells = forecast.result.cells
         row = cells[(cells["landmark_h"] == cell.landmark_h) & (cells["horizon_h"] == cell.horizon_h)].iloc[0]
         most = int(forecast.result.fits["parameters"].max())
@@ -258,6 +261,8 @@ def _extra_tables(found: Findings) -> dict[str, pd.DataFrame]:
     extra = {}
     if found.left_out is not None and len(found.left_out):
         extra["Leave one group out"] = found.left_out
+    if found.optimism is not None and len(found.optimism):
+        extra["Optimism of the declared model (bootstrap, whole procedure refitted)"] = found.optimism
     if found.paths is not None:
         overall = found.paths[found.paths["landmark_h"].isna()].drop(columns="landmark_h")
         extra["Grade path: all days together"] = overall

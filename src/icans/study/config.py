@@ -66,7 +66,10 @@ class OutcomeSection(_Section):
 
 
 class ForecastSection(_Section):
-    """``[forecast]``: landmarks and horizons in days since infusion, models, and the resampling that judges them."""
+    """``[forecast]``: landmarks and horizons in days since infusion, models, and the resampling that judges them.
+
+    ``corrections`` are estimated in each training fold: ``batch`` (ComBat), ``assay`` (factors between platforms).
+    """
 
     landmarks_d: tuple[Day, ...] = (0, 1, 2, 3, 5, 7)
     horizons_d: tuple[Annotated[float, Field(gt=0, le=365)], ...] = (1, 3, 5, 7)
@@ -75,6 +78,7 @@ class ForecastSection(_Section):
     folds: int = Field(5, ge=2, le=20)
     repeats: int = Field(3, ge=1, le=50)
     leave_out: tuple[Literal["site", "product", "source", "disease"], ...] = ("site", "product")
+    corrections: tuple[Literal["batch", "assay"], ...] = ()
     allow_missingness_features: bool = False
 
     @field_validator("landmarks_d", "horizons_d")
@@ -86,9 +90,10 @@ class ForecastSection(_Section):
 
 
 class EvaluateSection(_Section):
-    """``[evaluate]``: bootstrap resamples and the risk thresholds of the decision curves."""
+    """``[evaluate]``: resamples of intervals and of the optimism correction (0: none); thresholds of curves."""
 
     bootstrap: int = Field(500, ge=50, le=20_000)
+    optimism: int = Field(50, ge=0, le=2_000)
     threshold_low: float = Field(0.05, gt=0, lt=1)
     threshold_high: float = Field(0.30, gt=0, lt=1)
 

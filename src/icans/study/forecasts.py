@@ -14,10 +14,11 @@ from icans.core.errors import ConfigError, NotEstimableError
 from icans.core.execute import Executor
 from icans.evaluate.audit_shuffle import future_shuffled, labels_shuffled
 from icans.forecast.crossval import CrossValidation, Design, cross_validate
-from icans.forecast.dataset import examples
+from icans.forecast.dataset import CohortStep, examples
 from icans.forecast.features import FeatureSpec, features_at
 from icans.forecast.ladder import Rung, ladder
 from icans.forecast.outcomes import Horizon, known_status
+from icans.forecast.steps import AssayStep, BatchStep
 from icans.study.config import ForecastSection
 from icans.study.tasks import StudyTask
 
@@ -64,6 +65,12 @@ def feature_spec(section: ForecastSection, cohort: Cohort) -> FeatureSpec:
     return FeatureSpec(missingness_features=section.allow_missingness_features).resolve(cohort)
 
 
+def steps_of(section: ForecastSection) -> tuple[CohortStep, ...]:
+    """Corrections that learn from patients and are refitted in every training fold."""
+    known: dict[str, CohortStep] = {"batch": BatchStep(), "assay": AssayStep()}
+    return tuple(known[name] for name in section.corrections)
+
+
 def forecast_task(
     cohort: Cohort, study_task: StudyTask, section: ForecastSection, seed: int, executor: Executor, folder: Path
 ) -> TaskForecasts:
@@ -72,7 +79,14 @@ def forecast_task(
     design = _design(study_task, section, seed)
     try:
         result = cross_validate(
-            cohort, study_task.task, rungs, design, spec=spec, executor=executor, folder=folder / "folds"
+            cohort,
+            study_task.task,
+            rungs,
+            design,
+            spec=spec,
+            steps=steps_of(section),
+            executor=executor,
+            folder=folder / "folds",
         )
     except NotEstimableError as error:
         return TaskForecasts(study_task, None, {}, str(error))
@@ -81,8 +95,8 @@ def forecast_task(
     for by in section.leave_out:
         try:
             left_out[by] = cross_validate(
-                cohort, study_task.task, rungs, _design(study_task, section, seed, by), spec=spec, executor=executor,
-                folder=folder / "folds",
+                cohort, study_task.task, rungs, _design(study_task, section, seed, by), spec=spec,
+                steps=steps_of(section), executor=executor, folder=folder / "folds",
             )  # fmt: skip
         except (ConfigError, NotEstimableError) as error:
             notes.append(f"leave one {by} out: {error}")

@@ -14,7 +14,7 @@ from icans.forecast.final import FinalModel, fit_final
 from icans.forecast.forecast import to_frame
 from icans.forecast.ladder import Rung
 from icans.study.config import ForecastSection
-from icans.study.forecasts import feature_spec
+from icans.study.forecasts import feature_spec, steps_of
 from icans.study.tasks import StudyTask
 
 
@@ -25,7 +25,7 @@ def final_model(
     design = Design(landmarks_h=study_task.landmarks_h, horizons=study_task.horizons, seed=seed)
     spec = feature_spec(section, cohort)
     try:
-        return fit_final(cohort, study_task.task, rung, design, spec=spec, executor=executor)
+        return fit_final(cohort, study_task.task, rung, design, spec=spec, steps=steps_of(section), executor=executor)
     except NotEstimableError:
         return None
 

@@ -22,12 +22,13 @@ from icans.core.resume import Checkpoints
 from icans.harmonize.grading.cohort import grade_cohort
 from icans.harmonize.pipeline import Harmonized, HarmonizeSettings, harmonize
 from icans.report.sections.individuals import sample as sample_patients
-from icans.study.assemble import Findings, headline_of, report_data
+from icans.study.assemble import Findings, declared_cell, headline_of, report_data
 from icans.study.auditing import audit_tasks
 from icans.study.config import Study
 from icans.study.forecasts import TaskForecasts, forecast_task, rungs_of
 from icans.study.individuals import final_model, shown_forecasts
 from icans.study.judge import judge, judge_left_out
+from icans.study.optimism import optimism_table
 from icans.study.outputs import check_target, code_digest, write_outputs
 from icans.study.paths import grade_paths
 from icans.study.source import read_cohort
@@ -158,6 +159,13 @@ def _analyse(study: Study, delivered: Cohort, run: _Run, executor: Executor, wor
                   partial(grade_paths, cohort, tasks[0].task, section, seed, study.evaluate.bootstrap))
         if tasks else None
     )  # fmt: skip
+    optimism = None
+    if study.evaluate.optimism:
+        cells = [(f, declared_cell(f, chosen.name)) for f in forecasts if f.result is not None]
+        optimism = run.stage(
+            "optimism", "optimism of the declared model",
+            partial(optimism_table, cohort, cells, section, chosen, study.evaluate.optimism, seed, executor),
+        )  # fmt: skip
     sample = sample_patients(cohort, study.report.patients)
     shown = model = None
     if forecasts and forecasts[0].result is not None:
@@ -167,8 +175,8 @@ def _analyse(study: Study, delivered: Cohort, run: _Run, executor: Executor, wor
         model = run.stage("final", "final model", partial(final_model, cohort, first, section, chosen, seed, executor))
     return Findings(
         study=study, delivered=delivered, cohort=cohort, harmonized=mended, rungs=tuple(rungs.values()),
-        forecasts=tuple(forecasts), judgement=judgement, left_out=left_out, audits=audits, paths=paths,
-        sample=tuple(sample), shown=shown, model=model, headline=headline,
+        forecasts=tuple(forecasts), judgement=judgement, left_out=left_out, audits=audits, optimism=optimism,
+        paths=paths, sample=tuple(sample), shown=shown, model=model, headline=headline,
         warnings=summarised(check_cohort(delivered).warnings),
     )  # fmt: skip
 
