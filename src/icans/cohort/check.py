@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from icans.cohort import schema
-from icans.cohort.cross_checks import check_across
-from icans.cohort.findings import Findings, always
+from icans.cohort.checking import check_tables
+from icans.cohort.findings import Findings
+from icans.cohort.loading import load_tables
 from icans.cohort.rawtable import RawTable
 from icans.cohort.safety import DEFAULT_LIMITS, Limits, opened_folder
-from icans.cohort.table_checks import check_contract, check_text, definition
-from icans.cohort.value_checks import Checked, check_values
+from icans.cohort.table_checks import check_text, definition
+from icans.cohort.value_checks import Checked
 from icans.cohort.vocabulary import Analyte, extended
 from icans.core.errors import DataError, Problem
 
@@ -90,8 +90,6 @@ def check(
     Nothing is raised for what the files hold and nothing is written; a folder that cannot be read is a
     problem in the report, too.
     """
-    from icans.cohort.folder import load_tables
-
     try:
         with opened_folder(path, limits) as folder:
             loaded = load_tables(folder, extra_analytes=extra_analytes, limits=limits)
@@ -124,33 +122,6 @@ def check_cohort(cohort: Cohort, *, extra_analytes: Mapping[str, Analyte] | None
         dict.fromkeys(tables, "memory"),
         {name: len(checked.frame) for name, checked in tables.items()},
     )
-
-
-def check_tables(
-    tables: Mapping[str, Checked],
-    analytes: Mapping[str, Analyte],
-    findings: Findings,
-    absent: Mapping[str, frozenset[str]] | None = None,
-) -> None:
-    """Contracts, values and what holds between tables. ``absent``: columns of a table that its file lacks."""
-    for name, checked in tables.items():
-        skip = (absent or {}).get(name, frozenset())
-        check_contract(checked.frame, name, checked.file, checked.lines, findings, skip)
-        _check_finite(checked, findings)
-        if name != "changes":
-            check_values(checked, analytes, findings)
-    check_across(tables, findings)
-
-
-def _check_finite(checked: Checked, findings: Findings) -> None:
-    for column in definition(checked.name).columns:
-        if column.kind != "number":
-            continue
-        infinite = np.flatnonzero(np.isinf(checked.frame[column.name].to_numpy(float)))
-        if len(infinite):
-            shown: pd.Series = checked.frame[column.name].iloc[infinite[:1000]]
-            words = always("a finite number", "Correct the value, or leave it empty where it is missing.")
-            findings.add_rows(checked.file, column.name, "infinite", checked.lines[infinite], shown, words)
 
 
 def _printed(label: str, problems: tuple[Problem, ...]) -> list[str]:
