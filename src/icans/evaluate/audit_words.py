@@ -44,6 +44,11 @@ def sentences(
 
 def _all_clear(task: str, table: pd.DataFrame) -> str:
     done = int(table["auroc"].notna().sum())
+    if not done:
+        return (
+            f"The leakage audit could not score a single check of {task}: too few patients with and without it, or "
+            "nothing that tells patients apart. It speaks neither for nor against a forecast."
+        )
     return (
         f"No check of the leakage audit stands in the way of validating {task}: {done} sets of features without "
         "clinical meaning were tried, and none that says where the data come from or what was known early separates "

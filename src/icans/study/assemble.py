@@ -18,7 +18,6 @@ from icans.harmonize.pipeline import Harmonized
 from icans.report import model as report
 from icans.report.atlas import atlas
 from icans.report.format import estimate, landmark
-from icans.study.agreement import scheme_agreement
 from icans.study.config import Study
 from icans.study.forecasts import TaskForecasts
 from icans.study.judge import Judgement
@@ -44,6 +43,8 @@ class Findings:
     audits: dict[str, Audit]
     optimism: pd.DataFrame | None
     paths: pd.DataFrame | None
+    crosswalk: pd.DataFrame | None
+    agreement: pd.DataFrame | None
     sample: tuple[str, ...]
     shown: pd.DataFrame | None
     model: FinalModel | None
@@ -119,6 +120,8 @@ class Findings:
             "grades": self.cohort.grades,
             "audit": self.audit_table(),
             "grade_paths": self.paths,
+            "scheme_counts": self.crosswalk,
+            "scheme_agreement": self.agreement,
             "left_out": self.left_out,
             "optimism": self.optimism,
             "forecasts": self.shown,
@@ -184,7 +187,6 @@ def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> 
     """The findings as the report wants them."""
     study, judged = found.study, found.judgement
     tables = found.tables()
-    crosswalk, agreement = scheme_agreement(found.cohort, study.study.seed)
     return report.ReportData(
         study=study.study.name,
         delivered=found.delivered,
@@ -204,8 +206,8 @@ def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> 
         calibration=None if judged is None else judged.calibration,
         decision=None if judged is None else judged.decision,
         grade_paths=None if found.paths is None else found.paths.dropna(subset=["landmark_h"]),
-        crosswalk=crosswalk,
-        agreement=agreement,
+        crosswalk=found.crosswalk,
+        agreement=found.agreement,
         predictions=tables.get("predictions"),
         forecasts=found.shown,
         sample_size=_sample_size(found),
@@ -233,7 +235,8 @@ def _audit(found: Findings) -> report.Audit | None:
     if audit is None:
         return None
     table = found.audit_table().rename(columns={"auroc": "value"})
-    return report.Audit(table, audit.sentences, audit.occurrence_can_be_validated)
+    scored = audit.table["auroc"].notna().any()
+    return report.Audit(table, audit.sentences, audit.occurrence_can_be_validated if scored else None)
 
 
 def _description(forecast: TaskForecasts) -> str:

@@ -22,6 +22,7 @@ from icans.core.resume import Checkpoints
 from icans.harmonize.grading.cohort import grade_cohort
 from icans.harmonize.pipeline import Harmonized, HarmonizeSettings, harmonize
 from icans.report.sections.individuals import sample as sample_patients
+from icans.study.agreement import scheme_agreement
 from icans.study.assemble import Findings, declared_cell, headline_of, report_data
 from icans.study.auditing import audit_tasks
 from icans.study.config import Study
@@ -166,6 +167,7 @@ def _analyse(study: Study, delivered: Cohort, run: _Run, executor: Executor, wor
             "optimism", "optimism of the declared model",
             partial(optimism_table, cohort, cells, section, chosen, study.evaluate.optimism, seed, executor),
         )  # fmt: skip
+    crosswalk, agreement = scheme_agreement(cohort, seed)
     sample = sample_patients(cohort, study.report.patients)
     shown = model = None
     if forecasts and forecasts[0].result is not None:
@@ -176,7 +178,8 @@ def _analyse(study: Study, delivered: Cohort, run: _Run, executor: Executor, wor
     return Findings(
         study=study, delivered=delivered, cohort=cohort, harmonized=mended, rungs=tuple(rungs.values()),
         forecasts=tuple(forecasts), judgement=judgement, left_out=left_out, audits=audits, optimism=optimism,
-        paths=paths, sample=tuple(sample), shown=shown, model=model, headline=headline,
+        paths=paths, crosswalk=crosswalk, agreement=agreement, sample=tuple(sample), shown=shown, model=model,
+        headline=headline,
         warnings=summarised(check_cohort(delivered).warnings),
     )  # fmt: skip
 
