@@ -20,13 +20,18 @@ from icans.harmonize.precision import grid
 
 Array = npt.NDArray[np.float64]
 
-#: A reading, why it was opened, the patients of the group, the log odds.
-Found = tuple[int, str, npt.NDArray[np.int64], float]
+#: A reading, why it was opened, the patients of the group, the log odds, whether declared rows are the measure.
+Found = tuple[int, str, npt.NDArray[np.int64], float, bool]
 
 #: Series that a group must have.
 SERIES = 5
 #: Prior odds that two groups of one analyte were stored in different units.
 ODDS = 0.01
+#: Prior odds that rows without a declared unit are in another usual unit than the rows that declare theirs.
+UNDECLARED_ODDS = 0.2
+#: How near the distance must come to the unit's factor (log10 units; 0.25 is a factor of 1.8): sicker patients at one
+#: site lie anywhere, another unit lies at its factor.
+NEAR = 0.25
 #: Clinical difference between groups, as a share of the spread between patients, and its floor (log10 units).
 CLINICAL_SHARE, CLINICAL_FLOOR = 0.5, 0.15
 #: Factor on the odds where the grids of the two groups differ by the reading's factor.
@@ -48,8 +53,11 @@ def opened(
             "batch": table["batch"].to_numpy()[index][positive],
             "x": np.log10(stored[positive]),
             "stored": stored[positive],
+            "declared": table["unit_declared"].to_numpy()[index][positive],
         }
     )
+    if frame["declared"].nunique() > 1:
+        yield from _against_declared(frame, every)
     if frame["batch"].nunique() > 1:
         yield from _between(frame, frame["batch"], "batch", every)
     classes = precision_classes(frame["patient"], frame["stored"].to_numpy())
@@ -85,7 +93,41 @@ def _between(frame: pd.DataFrame, label: pd.Series, name: str, every: tuple[Read
                     f"series of {name} {group!s} lie {10**distance:.3g} times as high as those of {rest!s} and are "
                     f"written in steps {grids[group] / grids[rest]:.3g} times as large"
                 )
-                yield k, why, frame.loc[label == group, "patient"].unique(), log_odds + float(np.log(GRID_ODDS))
+                odds = log_odds + float(np.log(GRID_ODDS))
+                yield k, why, frame.loc[label == group, "patient"].unique(), odds, False
+
+
+def _against_declared(frame: pd.DataFrame, every: tuple[Reading, ...]) -> Iterator[Found]:
+    """Batches without a declared unit against the rows that declare theirs, which fixes who is in the other unit.
+
+    Only units that laboratories send for the analyte are offered; no grid has to match, because a laboratory that
+    reports in another unit chooses its own decimals.
+    """
+    measure = frame[frame["declared"]].groupby("patient")["x"].median()
+    if len(measure) < SERIES:
+        return
+    open_rows = frame[~frame["declared"]]
+    for name, rows in open_rows.groupby(open_rows["batch"].fillna("(no batch)")):
+        medians = rows.groupby("patient")["x"].median()
+        if len(medians) < SERIES:
+            continue
+        centred = np.r_[measure - measure.median(), medians - medians.median()]
+        spread = max(float(np.median(np.abs(centred))) / 0.6745, 0.05)
+        clinical = max(CLINICAL_FLOOR, CLINICAL_SHARE * spread)
+        variance = clinical**2 + 1.57 * spread**2 * (1 / len(measure) + 1 / len(medians))
+        distance = float(medians.median() - measure.median())
+        for k, reading in enumerate(every[1:], start=1):
+            shift = -np.log10(abs(reading.slope))
+            near = abs(distance - shift) < NEAR
+            if reading.kind != "unit" or reading.offset or abs(shift) < SMALLEST_SHIFT or not near:
+                continue
+            log_odds = np.log(UNDECLARED_ODDS) + (distance**2 - (distance - shift) ** 2) / (2.0 * variance)
+            if log_odds > np.log(OPEN):
+                why = (
+                    f"series of batch {name!s} declare no unit and lie {10**distance:.3g} times as high as those that "
+                    "declare theirs"
+                )
+                yield k, why, medians.index.to_numpy(), float(log_odds), True
 
 
 def precision_classes(patient: pd.Series, stored: Array) -> pd.Series | None:

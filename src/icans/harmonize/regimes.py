@@ -118,7 +118,8 @@ def judge(table: pd.DataFrame, *, features: pd.DataFrame | None = None, soft: bo
 class _Opened:
     """A reading to weigh (its place among the analyte's readings): for impossible values alone, or for every row.
 
-    Where a group of patients opened it, the group and the log odds that the group speaks with.
+    Where a group of patients opened it, the group and the log odds that the group speaks with; ``declared``: it was
+    compared with rows that declare their unit, which therefore keep it.
     """
 
     reading: int
@@ -126,6 +127,7 @@ class _Opened:
     systematic: bool
     group: npt.NDArray[np.int64] | None = None
     log_odds: float = 0.0
+    declared: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,11 +179,13 @@ def _prepare(name: str, table: pd.DataFrame, soft: bool) -> _Work | None:
     every = readings(analyte)
     opened = _opened_by_bounds(every, stored, hard, table["patient_id"].to_numpy()[mine], analyte)
     if soft and analyte.log and len(every) > 1:
+        # Where impossible values already tell of another unit, they explain why groups lie apart.
+        explained = any(o.systematic for o in opened)
         taken = {o.reading for o in opened if o.systematic}
         opened += [
-            _Opened(k, why, True, group, odds)
-            for k, why, group, odds in groups.opened(stored, mine, table, every)
-            if k not in taken
+            _Opened(k, why, True, group, odds, declared)
+            for k, why, group, odds, declared in groups.opened(stored, mine, table, every)
+            if k not in taken and (declared or not explained)
         ]
     if not opened and not hard.any():
         return None
@@ -243,6 +247,13 @@ def _problem(
             rows.single[place] = True
         if o.group is not None:
             rows.log_prior[:, place] += np.where(np.isin(patient, o.group), LINK_CAP, -LINK_CAP)
+        if o.declared and o.group is not None:
+            # A laboratory has one unit: the whole batch is in it or not, and rows that declare theirs keep it.
+            open_rows = (
+                np.isin(table["patient_id"].to_numpy()[mine], o.group) & ~table["unit_declared"].to_numpy()[mine]
+            )
+            rows.possible[~open_rows & rows.possible[:, 0], place] = False
+            rows.possible[open_rows & rows.possible[:, place], 0] = False
     return rows, start_of(rows, chosen, analyte)
 
 
