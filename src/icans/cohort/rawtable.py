@@ -124,6 +124,7 @@ class _Layout:
 
     @classmethod
     def of(cls, data: bytes) -> _Layout:
+        """Find the cells of a text: quotes first, because they hide commas and line ends."""
         raw = np.frombuffer(data, dtype=np.uint8)
         quotes = np.flatnonzero(raw == _QUOTE)
         breaks = _line_ends(raw)

@@ -109,6 +109,7 @@ class _Plan:
 
     @classmethod
     def of(cls, series: npt.NDArray[np.int64]) -> _Plan:
+        """Lay out series given by ascending numbers, one a row."""
         count = np.bincount(series)
         first = np.concatenate([[0], np.cumsum(count)[:-1]])
         order = np.argsort(-count, kind="stable")

@@ -115,6 +115,7 @@ class _Layout:
 
     @classmethod
     def of(cls, panel: Panel) -> _Layout:
+        """Lay out the series of a panel."""
         series = panel.series
         count = np.bincount(series)
         start = np.concatenate([[0], np.cumsum(count)[:-1]])

@@ -80,6 +80,7 @@ class _Run:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def stage(self, name: str, label: str, work: Callable[[], R]) -> R:
+        """The stored result of a stage, or the work now; its time is kept."""
         start = perf_counter()
         with stage(label):
             result = self.store.step(name, work)

@@ -99,6 +99,7 @@ class _Stack:
 
     @classmethod
     def fit(cls, model: LandmarkCox, table: pd.DataFrame) -> _Stack:
+        """Learn columns, preprocessing and the scale of the day from the training rows."""
         # Within a stratum the landmark's day is a constant and carries nothing for the partial likelihood.
         columns = [name for name in model.columns(table.columns.tolist()) if name != "day"]
         pipeline = preprocessor(model.prepare).fit(table[columns])

@@ -116,12 +116,14 @@ class _Stack:
     def fit(
         cls, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], model: LastValueLogistic
     ) -> _Stack:
+        """Learn columns, preprocessing and the incidence by day from the training rows."""
         columns = model.columns(table.columns.tolist())
         pipeline = preprocessor(model.prepare).fit(table[columns])
         names = pipeline.transform(table[columns].iloc[:1]).columns.tolist()
         return cls(pipeline, names, columns, DayBaseline.fit(outcome, horizons))
 
     def matrix(self, table: pd.DataFrame) -> Floats:
+        """Prepared columns, shape (n, p)."""
         return self.pipeline.transform(table[self.columns]).to_numpy(dtype=float)
 
 
