@@ -69,6 +69,18 @@ def eventually(page, question: str, argument: object = None, tries: int = 150) -
     return False
 
 
+#: Resolves when neither the page nor the list of contents has moved for half a second, as a reader would wait.
+AT_REST = """() => new Promise(done => {
+    let last = '', calm = 0;
+    const timer = setInterval(() => {
+        const now = scrollY + ' ' + document.querySelector('.toc').scrollLeft;
+        calm = now === last ? calm + 1 : 0;
+        last = now;
+        if (calm >= 5) { clearInterval(timer); done(true); }
+    }, 100);
+})"""
+
+
 def test_silent_and_self_contained(page):
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
@@ -113,6 +125,7 @@ def test_contents_lead_to_their_sections(page):
         seen = """id => { const box = document.querySelector(id).getBoundingClientRect();
                           return box.top >= -1 && box.top < innerHeight * 0.9; }"""
         assert eventually(page, seen, target), target
+        page.evaluate(AT_REST)
     assert eventually(page, "() => document.querySelector('.toc a[aria-current]').hash === '#run'")
 
 

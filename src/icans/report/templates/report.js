@@ -2,14 +2,18 @@
   "use strict";
   var links = {};
   document.querySelectorAll(".toc a").forEach(function (a) { links[a.hash.slice(1)] = a; });
+  var settled = null;
   function mark(id) {
     Object.keys(links).forEach(function (key) { links[key].removeAttribute("aria-current"); });
-    var link = links[id];
-    link.setAttribute("aria-current", "true");
-    var list = document.querySelector(".toc");
-    if (list.scrollWidth > list.clientWidth) {
-      list.scrollLeft = link.offsetLeft - list.offsetLeft - 16;
-    }
+    links[id].setAttribute("aria-current", "true");
+    // The list of contents moves only when the page has come to rest: never away from under a finger.
+    window.clearTimeout(settled);
+    settled = window.setTimeout(function () {
+      var list = document.querySelector(".toc");
+      if (list.scrollWidth > list.clientWidth) {
+        list.scrollLeft = links[id].offsetLeft - list.offsetLeft - 16;
+      }
+    }, 150);
   }
   var sections = Array.prototype.slice.call(document.querySelectorAll("main > section"));
   function follow() {
