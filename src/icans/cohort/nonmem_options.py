@@ -110,10 +110,6 @@ class NonmemOptions:
         """Every kind of observation."""
         return [self.observed] if isinstance(self.observed, Observed) else list(self.observed.values())
 
-    def all_dosed(self) -> list[Dosed]:
-        """Every kind of dose."""
-        return [self.dosed] if isinstance(self.dosed, Dosed) else list(self.dosed.values())
-
     def analyte(self, name: str) -> Analyte:
         """An analyte of the vocabulary or of these options."""
         return extended(self.extra_analytes)[name]

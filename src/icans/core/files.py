@@ -73,14 +73,6 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def hash_inputs(path: Path | str) -> dict[str, str]:
-    """SHA-256 of a file, or of every file of a folder by its relative path."""
-    path = Path(path)
-    if path.is_file():
-        return {path.name: sha256(path)}
-    return {str(p.relative_to(path)): sha256(p) for p in sorted(path.rglob("*")) if p.is_file()}
-
-
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -80,11 +80,13 @@ class Findings:
 
     def _cases_only(self) -> tuple[str, ...]:
         """AUROC of the tasks within cases, each at its declared cell."""
+        if self.headline is None:
+            return ()
         return tuple(
             sentence
             for f in self.forecasts
             if f.study_task.task.cases_only and f.result is not None
-            for sentence in self._sentence(declared_cell(f, self.headline.model if self.headline else "cox_last"))
+            for sentence in self._sentence(declared_cell(f, self.headline.model))
         )
 
     def _sentence(self, cell: report.Headline) -> tuple[str, ...]:
@@ -127,14 +129,15 @@ class Findings:
             "forecasts": self.shown,
             "atlas": atlas(self.cohort),
             "problems": pd.DataFrame([problem.as_dict() for problem in self.warnings]),
-            **self._validation_tables(),
+            **self.validation_tables(),
         }
         if self.judgement is not None:
             for name in ("performance", "comparisons", "calibration", "decision"):
                 found[name] = getattr(self.judgement, name)
         return {name: frame for name, frame in found.items() if frame is not None and len(frame)}
 
-    def _validation_tables(self) -> dict[str, pd.DataFrame]:
+    def validation_tables(self) -> dict[str, pd.DataFrame]:
+        """Predictions, judged cells, fits and folds of all tasks; empty when nothing could be forecast."""
         results = [f.result for f in self.forecasts if f.result is not None]
         if not results:
             return {}
@@ -186,7 +189,6 @@ def declared_cell(forecast: TaskForecasts, model: str) -> report.Headline:
 def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> report.ReportData:
     """The findings as the report wants them."""
     study, judged = found.study, found.judgement
-    tables = found.tables()
     return report.ReportData(
         study=study.study.name,
         delivered=found.delivered,
@@ -208,7 +210,7 @@ def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> 
         grade_paths=None if found.paths is None else found.paths.dropna(subset=["landmark_h"]),
         crosswalk=found.crosswalk,
         agreement=found.agreement,
-        predictions=tables.get("predictions"),
+        predictions=found.validation_tables().get("predictions"),
         forecasts=found.shown,
         sample_size=_sample_size(found),
         limits=limits(found.cohort),

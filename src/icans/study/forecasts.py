@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from icans.cohort.cohort import Cohort
-from icans.core.errors import ConfigError, NotEstimableError
+from icans.core.errors import ConfigError, NotEstimableError, Problem
 from icans.core.execute import Executor
+from icans.core.random import stream
 from icans.evaluate.audit_shuffle import future_shuffled, labels_shuffled
 from icans.forecast.crossval import CrossValidation, Design, cross_validate
 from icans.forecast.dataset import CohortStep, examples
@@ -19,6 +20,7 @@ from icans.forecast.features import FeatureSpec, features_at
 from icans.forecast.ladder import Rung, ladder
 from icans.forecast.outcomes import Horizon, known_status
 from icans.forecast.steps import AssayStep, BatchStep
+from icans.forecast.tuning import patient_folds
 from icans.study.config import ForecastSection
 from icans.study.tasks import StudyTask
 
@@ -51,8 +53,6 @@ def rungs_of(names: Sequence[str] | None) -> tuple[Rung, ...]:
     ConfigError
         A name that the ladder does not have.
     """
-    from icans.core.errors import Problem
-
     try:
         return ladder(names=names)
     except KeyError as error:
@@ -156,9 +156,6 @@ class _Procedure:
     seed: int
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
-        from icans.core.random import stream
-        from icans.forecast.tuning import patient_folds
-
         window = float(self.horizon.window(float(self.outcome["landmark_h"].iloc[0])))
         # An event at half the window, or none seen until its end.
         outcome = self.outcome.assign(time_h=np.where(labels == 1, window / 2, window), event=labels.astype(int))

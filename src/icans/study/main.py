@@ -129,11 +129,10 @@ def run_study(
     run = _Run(Checkpoints(work, key))
     executor = Processes(workers)
     found = _analyse(study, delivered, run, executor, work)
-    result_sentences = found.sentences
     with stage("report"), atomic_folder(folder, overwrite=overwrite) as temporary:
         write_outputs(temporary, found, report_data(found, started=started, seconds=run.seconds))
     shutil.rmtree(work, ignore_errors=True)
-    return RunResult(folder, result_sentences, run.seconds)
+    return RunResult(folder, found.sentences, run.seconds)
 
 
 def _analyse(study: Study, delivered: Cohort, run: _Run, executor: Executor, work: Path) -> Findings:

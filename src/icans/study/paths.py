@@ -8,7 +8,7 @@ import pandas as pd
 from icans.cohort.cohort import Cohort
 from icans.core.errors import DataError
 from icans.evaluate.bootstrap import patient_counts, percentile_interval
-from icans.evaluate.discrimination import safe_ratio
+from icans.evaluate.discrimination import ranked_probability_score
 from icans.forecast.grade_path import STATES, cross_validate_path, daily_path
 from icans.forecast.outcomes import Task
 from icans.study.config import ForecastSection
@@ -59,15 +59,16 @@ def grade_paths(cohort: Cohort, task: Task, section: ForecastSection, seed: int,
 def _scored(part: pd.DataFrame, lead_h: float, landmark_h: float, seed: int, n_boot: int) -> list[dict[str, object]]:
     """One row a model, in one cell. Resampling draws patients; all of a patient's days go together."""
     keys = ["patient_id", "landmark_h", "repeat"]
-    scores = {model: _scores(rows.sort_values(keys)) for model, rows in part.groupby("model", sort=False)}
-    rows = part[part["model"] == part["model"].iloc[0]].sort_values(keys)
-    weights = patient_counts(rows["patient_id"], n_boot, seed, "grade path")
-    total = weights.sum(axis=1)
+    models = {model: rows.sort_values(keys) for model, rows in part.groupby("model", sort=False)}
+    rows = models["persistence"]
+    drawn = patient_counts(rows["patient_id"], n_boot, seed, "grade path")
+    weights = np.vstack([np.ones(len(rows)), drawn])  # the first row: every patient once
+    scores = {model: _score(own, weights) for model, own in models.items()}
     base = scores["persistence"]
     found = []
     for model, score in scores.items():
-        value = percentile_interval(score.mean(), safe_ratio(weights @ score, total))
-        gap = percentile_interval((score - base).mean(), safe_ratio(weights @ (score - base), total))
+        value = percentile_interval(score[0], score[1:])
+        gap = percentile_interval(score[0] - base[0], score[1:] - base[1:])
         found.append(
             {
                 "model": model,
@@ -86,9 +87,7 @@ def _scored(part: pd.DataFrame, lead_h: float, landmark_h: float, seed: int, n_b
     return found
 
 
-def _scores(rows: pd.DataFrame) -> np.ndarray:
-    """Ranked probability score of each forecast, shape (n,)."""
+def _score(rows: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
+    """Ranked probability score of the forecasts under each row of weights, shape (B,)."""
     chance = rows[[f"p{k}" for k in range(STATES)]].to_numpy(dtype=float)
-    observed = rows["observed"].to_numpy()
-    above = np.cumsum(chance, axis=1)[:, :-1] - (observed[:, None] <= np.arange(STATES - 1))
-    return (above**2).mean(axis=1)
+    return ranked_probability_score(rows["observed"], chance, weights)
