@@ -6,6 +6,7 @@
     ├── DataError                a file or table has problems; carries all of them (``problems``)
     │   └── UnsafeInputError     the input looks hostile (bomb, traversal, oversized)
     ├── ConfigError              a study file is wrong; carries all problems, too
+    ├── ModelError               a patient model, its parameters or doses are wrong; carries all problems, too
     ├── UnitError                an unknown unit, or two units that cannot be converted
     ├── GradingError             findings that no grading scheme can read
     ├── NotFittedError           ``transform``/``predict`` before ``fit``
@@ -81,6 +82,14 @@ class UnsafeInputError(DataError):
 
 class ConfigError(IcansError):
     """A study file is wrong. ``problems`` holds every one of its problems."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__("\n".join(str(p) for p in self.problems))
+
+
+class ModelError(IcansError):
+    """A patient model, its parameters, doses or covariates are wrong. ``problems`` holds every one of them."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)

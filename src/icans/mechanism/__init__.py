@@ -1,0 +1,1 @@
+"""The patient model: declared once as text, from which kernels, sensitivities, SBML and equations are made."""
