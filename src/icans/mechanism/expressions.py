@@ -66,7 +66,7 @@ class step(sp.Function):  # noqa: N801
         return sp.Integer(0)
 
 
-def hill(x: sp.Expr, half: sp.Expr, exponent: sp.Expr = sp.Integer(1)) -> sp.Expr:
+def hill(x: sp.Expr, half: sp.Expr, exponent: sp.Expr | int = 1) -> sp.Expr:
     """x^n / (half^n + x^n); 0 at x = 0."""
     if exponent == 1:
         return x / (half + x)

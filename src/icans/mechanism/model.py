@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class PatientModel:
     @cached_property
     def units(self) -> dict[str, str]:
         """Unit of every state and definition."""
-        return {item.name: item.unit for item in (*self.states, *self.definitions)}
+        return {s.name: s.unit for s in self.states} | {d.name: d.unit for d in self.definitions}
 
     @cached_property
     def rates(self) -> dict[str, str]:
@@ -77,8 +77,6 @@ class PatientModel:
 
     def with_parameters(self, values: Mapping[str, float]) -> PatientModel:
         """The same equations with other typical values."""
-        from dataclasses import replace
-
         return replace(self, parameters=self.parameters.with_values(values))
 
 
@@ -102,39 +100,23 @@ def assemble(builder: Builder, table: ParameterTable, name: str = "patient") -> 
     """
     definitions = [*builder.definitions, *_handles(builder)]
     problems = _duplicates(builder, definitions, table)
-    states = {s.name for s in builder.states}
-    defined = {d.name for d in definitions}
-    everything = states | defined | set(table.names)
+    names = _Names(frozenset(s.name for s in builder.states), frozenset(d.name for d in definitions),
+                   frozenset(table.names))  # fmt: skip
+    problems += _unknown_targets(builder, names)
     used: set[str] = set()
-
-    def check(text: str, where: str, allowed: set[str]) -> frozenset[str]:
+    needs: dict[str, frozenset[str]] = {}
+    for where, text, allowed in _texts(builder, definitions, names):
         try:
-            names = names_in(text)
+            found = names_in(text)
         except ValueError as error:
             problems.append(Problem("model", None, where, None, "an expression", str(error)))
-            return frozenset()
-        for bad in sorted(names - allowed):
-            problems.append(_place(unknown("state, parameter or definition", bad, allowed), where))
-        used.update(names)
-        return names
-
-    needs = {d.name: check(d.text, d.name, everything) & defined for d in definitions}
-    for flow in builder.flows:
-        if flow.state not in states:
-            problems.append(_place(unknown("state", flow.state, states), f"a flow of module {flow.module}"))
-        check(flow.text, f"rate of {flow.state}", everything)
-    for s in builder.states:
-        check(s.initial, f"initial value of {s.name}", set(table.names) | defined)
-        if not any(flow.state == s.name for flow in builder.flows):
-            problems.append(Problem("model", None, s.name, None, "a rate of change", "Add a flow (or make it a parameter)."))
-    for item in builder.inputs:
-        if item.state not in states:
-            problems.append(_place(unknown("state", item.state, states), f"input {item.name}"))
-        for text in (item.scale, item.bioavailable, item.lag_h):
-            check(text, f"input {item.name}", set(table.names) | defined)
-    for seen in builder.observables:
-        if seen.name not in states | defined:
-            problems.append(_place(unknown("state or definition", seen.name, states | defined), "an observable"))
+            found = frozenset()
+        problems += [
+            _place(unknown("state, parameter or definition", bad, allowed), where) for bad in sorted(found - allowed)
+        ]
+        used |= found
+        if where in names.definitions:
+            needs[where] = found & names.definitions
     ordered, cycle = _order(definitions, needs)
     if cycle:
         problems.append(Problem("model", None, cycle[0], " -> ".join(cycle), "definitions without a cycle",
@@ -146,6 +128,51 @@ def assemble(builder: Builder, table: ParameterTable, name: str = "patient") -> 
         name, tuple(builder.states), kept, tuple(ordered), tuple(builder.flows), tuple(builder.inputs),
         tuple(builder.observables), tuple(builder.drugs), tuple(builder.modules),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The names that equations may use."""
+
+    states: frozenset[str]
+    definitions: frozenset[str]
+    parameters: frozenset[str]
+
+
+def _texts(
+    builder: Builder, definitions: Iterable[Definition], names: _Names
+) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """Every expression of the model: where it stands, its text, and the names that it may use."""
+    everything = names.states | names.definitions | names.parameters
+    constant = names.definitions | names.parameters
+    for definition in definitions:
+        yield definition.name, definition.text, everything
+    for flow in builder.flows:
+        yield f"rate of {flow.state}", flow.text, everything
+    for state in builder.states:
+        yield f"initial value of {state.name}", state.initial, constant
+    for item in builder.inputs:
+        for text in (item.scale, item.bioavailable, item.lag_h):
+            yield f"input {item.name}", text, constant
+
+
+def _unknown_targets(builder: Builder, names: _Names) -> list[Problem]:
+    """Flows, inputs, observables and effects that point to nothing; states that nothing changes."""
+    states, seen = names.states, names.states | names.definitions
+    handles = {h.name for h in builder.handles}
+    moving = {flow.state for flow in builder.flows}
+    return [
+        *(_place(unknown("state", f.state, states), f"a flow of module {f.module}")
+          for f in builder.flows if f.state not in states),
+        *(Problem("model", None, s.name, None, "a rate of change", "Add a flow (or make it a parameter).")
+          for s in builder.states if s.name not in moving),
+        *(_place(unknown("state", i.state, states), f"input {i.name}")
+          for i in builder.inputs if i.state not in states),
+        *(_place(unknown("state or definition", o.name, seen), "an observable")
+          for o in builder.observables if o.name not in seen),
+        *(_place(unknown("handle", name, handles), f"module {module}")
+          for name, _, module in builder.effects if name not in handles),
+    ]  # fmt: skip
 
 
 def _handles(builder: Builder) -> list[Definition]:
@@ -162,23 +189,16 @@ def _handles(builder: Builder) -> list[Definition]:
 def _duplicates(builder: Builder, definitions: Iterable[Definition], table: ParameterTable) -> list[Problem]:
     problems: list[Problem] = []
     owner: dict[str, str] = {row.name: f"parameters/{row.module}.toml" for row in table.rows}
-    for item in (*builder.states, *definitions):
+    named: list[State | Definition] = [*builder.states, *definitions]
+    for item in named:
         if item.name in owner:
             problems.append(Problem("model", None, item.name, item.module, "a name used once",
                                     f"{owner[item.name]} has it already; rename one of the two."))  # fmt: skip
         owner[item.name] = item.module
-    handles = {h.name for h in builder.handles}
-    problems += [
-        _place(unknown("handle", name, handles), f"module {module}")
-        for name, _, module in builder.effects
-        if name not in handles
-    ]
     return problems
 
 
 def _place(problem: Problem, where: str) -> Problem:
-    from dataclasses import replace
-
     return replace(problem, column=where)
 
 
