@@ -44,6 +44,8 @@ CHIPS: dict[str, tuple[str, str]] = {
 
 _DIVERGING = ("#123f6d", "#2f74ad", "#84b1d6", "#cfdeeb", "#f5f4f2", "#f0d8c4", "#dca273", "#b4622a", "#6e3206")
 
+_BARRIER = ("#3b0f51", "#7d2a70", "#c04d63", "#ea8a5e", "#f6cf9d", "#f3efe6")
+
 #: Settings of every figure. Text stays text (it can be searched, and takes the page's font); sizes in points.
 RC: dict[RcKeyType, Any] = {
     "font.family": "sans-serif",
@@ -116,6 +118,14 @@ def diverging() -> Colormap:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("icans_diverging", _DIVERGING).with_extremes(bad=PAPER)
+
+
+@cache
+def barrier() -> Colormap:
+    """Integrity of a barrier: pale where intact, through orange to dark violet where open; lightness rises evenly."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("icans_barrier", _BARRIER).with_extremes(bad="#eceff1")
 
 
 @cache
