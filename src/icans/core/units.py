@@ -142,6 +142,17 @@ def _bare(code: str) -> str:
     return re.sub(r"\{[^}]*\}", "", code) or "1"
 
 
+def quantity(unit: str) -> Any:
+    """One of a unit as a ``pint`` quantity, for those who write units in another notation.
+
+    Raises
+    ------
+    UnitError
+        The text is no unit.
+    """
+    return _registry().from_ucum(_bare(ucum(unit)))
+
+
 @cache
 def _is_ucum(text: str) -> bool:
     if not text:

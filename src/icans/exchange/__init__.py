@@ -1,0 +1,1 @@
+"""The patient model for other programs: SBML out and back in."""
