@@ -16,8 +16,11 @@ from icans.mechanism.parameters import read_parameters, unknown
 #: Regions of the brain, in the order of the state vector.
 REGIONS = ("cortex", "white_matter", "thalamus", "basal_ganglia", "hippocampus", "brainstem", "cerebellum")
 
+#: The brain as one region, for fast studies.
+WHOLE = ("brain",)
+
 #: Solutes that are followed through the brain and the cerebrospinal fluid.
-SOLUTES = ("IL6", "IL1B", "IL1RA", "TNF", "IFNG", "GMCSF", "IL10", "IL2", "IL15", "MCP1", "ALB")
+SOLUTES = ("IL6", "IL1B", "IL1RA", "TNF", "IFNG", "GMCSF", "IL10", "IL2", "IL15", "MCP1", "IL8", "ALB")
 
 #: Modules in the order in which they are declared (the order of the state vector).
 MODULES = (
@@ -36,7 +39,7 @@ class Options:
     drugs
         Names of the therapies in the state vector (modules of ``icans.mechanism.modules.drugs``).
     regions
-        Regions of the brain, of :data:`REGIONS`.
+        Regions of the brain, of :data:`REGIONS`; or :data:`WHOLE`, the brain as one region.
     cells
         ``"one"``: one effector pool and a memory pool. ``"four"``: naive, central memory, effector memory and effector
         CAR T cells, each CD4 and CD8.
@@ -53,7 +56,7 @@ class Options:
     feedback: bool = True
 
     def __post_init__(self) -> None:
-        problems = [unknown("region", r, REGIONS) for r in self.regions if r not in REGIONS]
+        problems = [unknown("region", r, REGIONS) for r in self.regions if r not in REGIONS and self.regions != WHOLE]
         problems += [unknown("solute", s, SOLUTES) for s in self.solutes if s not in SOLUTES]
         known = available_drugs()
         problems += [unknown("drug", d, known) for d in self.drugs if d not in known]

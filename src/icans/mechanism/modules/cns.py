@@ -1,0 +1,89 @@
+"""The brain's fluids: interstitium of every region, ventricles, cisterna magna, subarachnoid space.
+
+Cytokines and albumin enter through the barrier by size, some by carriers; microglia and astrocytes make cytokines of
+their own, without which the levels seen in lumbar fluid cannot be explained; bulk flow and degradation remove them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icans.mechanism.declare import Builder
+from icans.mechanism.modules.transport import fluids, solute
+
+if TYPE_CHECKING:
+    from icans.mechanism.patient import Options
+
+LABELS = {
+    "IL6": "interleukin 6", "IL1B": "interleukin 1 beta", "IL1RA": "interleukin 1 receptor antagonist",
+    "TNF": "tumour necrosis factor", "IFNG": "interferon gamma", "GMCSF": "GM-CSF", "IL10": "interleukin 10",
+    "IL2": "interleukin 2", "IL15": "interleukin 15", "MCP1": "MCP-1", "IL8": "interleukin 8", "ALB": "albumin",
+}  # fmt: skip
+
+#: Solutes that a carrier brings into the brain, and those that compete for it (Banks 1995, 10.1159/000097202).
+CARRIED = {"IL6": (), "TNF": (), "IL1B": ("IL1RA",), "IL1RA": ("IL1B",)}
+
+#: Solutes that activated microglia and reactive astrocytes make.
+MICROGLIAL = ("IL6", "IL1B", "IL1RA", "TNF", "IL10", "MCP1", "IL8")
+ASTROCYTIC = ("IL6", "GMCSF", "MCP1", "IL8")
+
+
+def declare(m: Builder, options: Options) -> None:
+    """Declare the module."""
+    m.module("cns", "Brain and cerebrospinal fluid", "Chang 2019, 10.1007/s10928-019-09641-8",
+             "Saleh 2021, 10.1007/s10928-021-09768-7", "Banks 1995, 10.1159/000097202",
+             "Santomasso 2018, 10.1158/2159-8290.CD-17-1319", "Vinje 2023, 10.1186/s12987-023-00459-8")  # fmt: skip
+    m.let("glymphatic", "cns_glymphatic*(1 - cns_glymphatic_loss*ASTRO)", "1",
+          "interstitial flow relative to normal; reactive astrocytes misplace aquaporin 4")  # fmt: skip
+    m.let("glymphatic_0", "cns_glymphatic", "1", "the same in health")
+    fluids(m, options.regions)
+    m.let("glial_restraint", "(1 - glia_steroid*steroid_cns)/(1 + pos(IL10_brain - IL10_brain_0)/glia_il10_half)"
+          if "IL10" in options.solutes else "1 - glia_steroid*steroid_cns", "1",
+          "what IL-10 and glucocorticoids leave of production by glia")  # fmt: skip
+    for name in options.solutes:
+        if name == "ALB":
+            _albumin(m, options)
+        else:
+            _cytokine(m, name, options)
+
+
+def _cytokine(m: Builder, name: str, options: Options) -> None:
+    base = f"{name.lower()}_base"
+    makers = []
+    if name in MICROGLIAL:
+        makers.append(f"micro_{name}*MICRO")
+    if name in ASTROCYTIC:
+        makers.append(f"astro_{name}*ASTRO")
+    carrier = {}
+    if name in CARRIED:
+        carrier = {"influx": _carrier(name, False), "influx_0": _carrier(name, True)}
+    solute(
+        m, name, plasma=name, baseline=base, regions=options.regions, label=LABELS[name],
+        produced=f"({' + '.join(makers)})*glial_restraint" if makers else None,
+        basal=f"basal_{name}", degraded=f"kdeg_{name}", efflux=f"efflux_{name}" if name in CARRIED else "0", **carrier,
+    )  # fmt: skip
+    if name in ("IL6", "IL1B", "IL1RA", "TNF", "IFNG", "GMCSF", "IL10", "IL2", "IL15", "MCP1", "IL8"):
+        m.observe(f"{name}_sass", ANALYTES[name], "pg/mL", matrix="csf")
+
+
+#: Names in the cohort's vocabulary.
+ANALYTES = {
+    "IL6": "il_6", "IL1B": "il_1b", "IL1RA": "il_1ra", "TNF": "tnf", "IFNG": "ifn_g", "GMCSF": "gm_csf",
+    "IL10": "il_10", "IL2": "il_2", "IL15": "il_15", "MCP1": "mcp_1", "IL8": "il_8",
+}  # fmt: skip
+
+
+def _carrier(name: str, health: bool) -> str:
+    """Saturable influx per mL of ISF; solutes that share the carrier compete."""
+    def level(solute: str) -> str:
+        return f"{solute.lower()}_base" if health else solute
+
+    rivals = "".join(f" + {level(other)}" for other in CARRIED[name])
+    return f"phi_{name}*carrier_{name}/cns_v_isf*km_{name}*{level(name)}/(km_{name} + {level(name)}{rivals})"
+
+
+def _albumin(m: Builder, options: Options) -> None:
+    solute(m, "ALB", plasma="alb_plasma", baseline="alb_plasma", regions=options.regions, unit="mg/L", label="albumin",
+           relative="1")  # fmt: skip
+    m.let("qalb_lumbar", "ALB_sass/alb_plasma", "1", "albumin quotient of lumbar fluid")
+    m.let("qalb_limit", "qalb_limit_0 + qalb_limit_age*age_y", "1", "upper limit of the quotient at this age (Reiber)")
