@@ -76,11 +76,20 @@ def render(data: ReportData, only: Sequence[str] | None = None) -> str:
         raise KeyError(f"no sections {sorted(unknown)}; there are {list(SECTIONS)}")
     builder = Builder(data)
     sections = [make(builder) for name, make in SECTIONS.items() if only is None or name in only]
+    return html_page(
+        sections, title=data.study, kicker="icans report", subtitle=_subtitle(data), synthetic=data.is_synthetic
+    )
+
+
+def html_page(sections: Sequence[Section], *, title: str, kicker: str, subtitle: str, synthetic: bool) -> str:
+    """Sections as one HTML file that needs nothing else; ``kicker`` says what kind of page it is."""
     script = _asset("report.js")
     return _environment().get_template("report.html.j2").render(
-        data=data,
+        title=title,
+        kicker=kicker,
+        synthetic=synthetic,
         sections=sections,
-        subtitle=_subtitle(data),
+        subtitle=subtitle,
         version=package_version(),
         css=Markup(_css()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file

@@ -112,7 +112,7 @@ def folded(curve: Curve, folds: int, depth: float, inset: float = 0.0, sharp: fl
     moved = inset + depth * notch
     width = 9
     smooth = np.convolve(np.concatenate([moved[-width:], moved, moved[:width]]), np.ones(width) / width, "same")
-    return np.asarray(points + inward * smooth[width:-width, None])
+    return np.asarray((points + inward * smooth[width:-width, None])[::3])
 
 
 @cache

@@ -1,0 +1,361 @@
+"""The scenario of a simulation: who is treated, in which arms, for how long. TOML or flags in, a frozen value out.
+
+Everything is checked before anything is integrated, and all problems are told at once: names against what the model
+knows, numbers against their bounds, units against what a drug is given in.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from icans.core.errors import ConfigError, Problem
+from icans.mechanism.parameters import read_parameters, unknown
+
+#: Longest simulated time, days, and most patients of one arm.
+LONGEST_D = 400.0
+MOST_PATIENTS = 200_000
+
+
+class RefusedError(ValueError):
+    """A value that cannot be, with what was expected and the remedy."""
+
+    def __init__(self, expected: str, remedy: str) -> None:
+        super().__init__(expected)
+        self.expected, self.remedy = expected, remedy
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RefusedError("a number", "Write it without quotes.")
+    if not math.isfinite(value):
+        raise RefusedError("a finite number", "NaN and infinity are never guessed at: give the value.")
+    return float(value)
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+
+
+def _name_of(kind: str, value: str, names: Iterable[str]) -> str:
+    """``value`` if it is one of ``names``; else refused with the nearest."""
+    known = sorted(names)
+    if value not in known:
+        near = unknown(kind, value, known).remedy
+        listed = ", ".join(known) if len(known) <= 30 else f"{len(known)} names, see icans simulate --list"
+        raise RefusedError(
+            f"a {kind} that exists: {listed}", near if near.startswith("Did") else "Choose one of these."
+        )
+    return value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SimulationSection(_Section):
+    """``[simulation]``: what this is, how long it runs (days), how often it is looked at (hours), the seed."""
+
+    name: str = Field("simulation", min_length=1, max_length=80)
+    question: str = ""
+    days: Number = 30.0
+    every_h: Number = 6.0
+    seed: int = Field(20240201, ge=0)
+    icans_scheme: str = "ASTCT"
+    crs_scheme: str = "ASTCT"
+
+    @field_validator("days")
+    @classmethod
+    def _days(cls, value: float) -> float:
+        if not 0 < value <= LONGEST_D:
+            raise RefusedError(f"days above 0 and up to {LONGEST_D:g}", "The model is calibrated to the first month.")
+        return value
+
+    @field_validator("every_h")
+    @classmethod
+    def _every(cls, value: float) -> float:
+        if not 0.25 <= value <= 24:
+            raise RefusedError(
+                "hours from 0.25 to 24", "It is the distance between the times that are written, not a step."
+            )
+        return value
+
+
+class PatientsSection(_Section):
+    """``[patients]``: product, disease and number; what is fixed in all of them.
+
+    One patient is the typical one of product and disease unless ``typical`` is false (then the first of the virtual
+    population). ``covariates`` and ``parameters`` hold for every patient.
+    """
+
+    product: str = "axi-cel"
+    disease: str = "LBCL"
+    n: int = Field(1, ge=1, le=MOST_PATIENTS)
+    typical: bool | None = None
+    calibrated: bool = True
+    covariates: dict[str, Number | bool] = Field(default_factory=dict)
+    parameters: dict[str, Number] = Field(default_factory=dict)
+
+    @field_validator("product")
+    @classmethod
+    def _product(cls, value: str) -> str:
+        from icans.study.simulate_names import products
+
+        return _name_of("product", value, products())
+
+    @field_validator("disease")
+    @classmethod
+    def _disease(cls, value: str) -> str:
+        from icans.study.simulate_names import diseases
+
+        return _name_of("disease", value, diseases())
+
+    @field_validator("covariates")
+    @classmethod
+    def _covariates(cls, values: dict[str, float | bool]) -> dict[str, float | bool]:
+        from icans.study.simulate_names import covariate_problems
+
+        found = covariate_problems(values)
+        if found:
+            raise RefusedError("; ".join(f.expected for f in found), " ".join(f.remedy for f in found))
+        return values
+
+    @field_validator("parameters")
+    @classmethod
+    def _parameters(cls, values: dict[str, float]) -> dict[str, float]:
+        table = read_parameters()
+        wrong = []
+        for name, value in values.items():
+            if name not in table:
+                wrong.append(f"{name}: no such parameter ({unknown('parameter', name, table.names).remedy})")
+            elif not table[name].lower <= value <= table[name].upper:
+                row = table[name]
+                wrong.append(f"{name} = {value:g}: {row.meaning}, from {row.lower:g} to {row.upper:g} {row.unit}")
+        if wrong:
+            raise RefusedError("; ".join(wrong), "Correct the names and keep the values inside their bounds.")
+        return values
+
+    @model_validator(mode="after")
+    def _one(self) -> PatientsSection:
+        if self.typical and self.n > 1:
+            raise RefusedError("typical = true only with n = 1", "All typical patients are alike: use n = 1.")
+        return self
+
+    @property
+    def is_typical(self) -> bool:
+        """Whether the one patient has the typical parameters."""
+        return self.n == 1 if self.typical is None else self.typical
+
+
+class DoseSection(_Section):
+    """``[[arms.doses]]``: one entry of a regimen, at ``day`` or ``time_h`` since infusion of the product."""
+
+    drug: str
+    amount: Number
+    unit: str
+    day: Number | None = None
+    time_h: Number | None = None
+    route: str = "iv"
+    duration_h: Number = 0.0
+    every_h: Number | None = None
+    count: int = Field(1, ge=1, le=10_000)
+
+    @field_validator("drug")
+    @classmethod
+    def _drug(cls, value: str) -> str:
+        from icans.study.simulate_names import drugs
+
+        return _name_of("drug", value, drugs())
+
+    @field_validator("amount")
+    @classmethod
+    def _amount(cls, value: float) -> float:
+        if value < 0:
+            raise RefusedError("an amount of at least 0", "Give what is administered; a dose cannot be negative.")
+        return value
+
+    @field_validator("unit")
+    @classmethod
+    def _unit(cls, value: str) -> str:
+        from icans.study.simulate_names import unit_problem
+
+        wrong = unit_problem(value)
+        if wrong:
+            raise RefusedError(wrong, "Say what the amount is in, for example mg, mg/kg or 1e6 cells.")
+        return value
+
+    @field_validator("duration_h", "every_h")
+    @classmethod
+    def _hours(cls, value: float | None, info: Any) -> float | None:
+        if value is not None and (value < 0 or (info.field_name == "every_h" and value == 0)):
+            raise RefusedError(
+                "hours of at least 0" if info.field_name == "duration_h" else "hours above 0", "Correct it."
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> DoseSection:
+        from icans.study.simulate_names import dose_problem
+
+        if (self.day is None) == (self.time_h is None):
+            raise RefusedError(
+                "exactly one of day and time_h", "Say when it is given, in days or in hours since infusion."
+            )
+        if self.count > 1 and self.every_h is None:
+            raise RefusedError("every_h where count is above 1", "Give the hours between doses.")
+        wrong = dose_problem(self.drug, self.unit, self.route)
+        if wrong:
+            raise RefusedError(*wrong)
+        return self
+
+    @property
+    def start_h(self) -> float:
+        """Hours since infusion."""
+        return float(self.time_h) if self.time_h is not None else 24.0 * float(self.day or 0.0)
+
+
+class TriggerSection(_Section):
+    """``[[arms.triggers]]``: doses given when a quantity passes a threshold; their times count from then.
+
+    ``quantity`` is a state or definition of the model, e.g. ``TEMP`` (Cel), ``crs_severity``, ``encephalopathy``.
+    """
+
+    quantity: str
+    above: Number | None = None
+    below: Number | None = None
+    doses: tuple[DoseSection, ...] = Field(min_length=1)
+    delay_h: Number = 0.0
+    lockout_h: Number = 24.0
+    at_most: int = Field(1, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> TriggerSection:
+        if (self.above is None) == (self.below is None):
+            raise RefusedError("exactly one of above and below", "Give the threshold in the unit of the quantity.")
+        if self.delay_h < 0 or self.lockout_h < 0:
+            raise RefusedError("delay_h and lockout_h of at least 0", "Correct them.")
+        return self
+
+
+class ArmSection(_Section):
+    """``[[arms]]``: one way to treat the same patients: named regimens, doses, triggers; or the product alone."""
+
+    name: str = Field(min_length=1, max_length=48)
+    regimens: tuple[str, ...] = ()
+    doses: tuple[DoseSection, ...] = ()
+    triggers: tuple[TriggerSection, ...] = ()
+
+    @field_validator("regimens")
+    @classmethod
+    def _regimens(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        from icans.study.simulate_names import regimens
+
+        for value in values:
+            _name_of("regimen", value, regimens())
+        return values
+
+
+class OutputSection(_Section):
+    """``[output]``: of how many patients trajectories are written; quantities beyond the usual; patients shown."""
+
+    patients: int = Field(200, ge=0, le=MOST_PATIENTS)
+    quantities: tuple[str, ...] = ()
+    shown: int = Field(1, ge=0, le=6)
+
+
+class Scenario(_Section):
+    """A whole scenario. Every section has defaults; without ``[[arms]]`` there is one arm, the product alone."""
+
+    simulation: SimulationSection = SimulationSection()
+    patients: PatientsSection = Field(default_factory=PatientsSection)
+    arms: tuple[ArmSection, ...] = (ArmSection(name="Product alone"),)
+    output: OutputSection = OutputSection()
+
+    @field_validator("arms")
+    @classmethod
+    def _arms(cls, values: tuple[ArmSection, ...]) -> tuple[ArmSection, ...]:
+        names = [a.name for a in values]
+        if not names or len(set(names)) < len(names):
+            raise RefusedError("arms with names of their own", "Give each arm another name.")
+        if len(names) > 7:
+            raise RefusedError("at most 7 arms", "Split the comparison.")
+        return values
+
+    def as_dict(self) -> dict[str, Any]:
+        """The scenario as plain JSON values."""
+        return self.model_dump(mode="json")
+
+
+Kind = Literal["scenario", "options"]
+
+
+def read_scenario(path: Path | str) -> Scenario:
+    """Read a scenario file.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the file: where, what was found, what was expected, how to mend it.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = Problem(str(path), None, None, None, "a readable scenario file", f"{error.strerror}.")
+        raise ConfigError([problem]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), None, None, None, "UTF-8 text", "Save the file as UTF-8.")]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem(str(path), None, None, None, "valid TOML", f"{error}.")]) from error
+    return make_scenario(raw, file=str(path))
+
+
+def make_scenario(raw: dict[str, Any], *, file: str = "scenario") -> Scenario:
+    """A scenario from plain values, checked; see :func:`read_scenario`."""
+    try:
+        return Scenario.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError([_problem(file, line) for line in error.errors()]) from error
+
+
+def _problem(file: str, line: Any) -> Problem:
+    where = ".".join(str(part + 1) if isinstance(part, int) else str(part) for part in line["loc"]) or None
+    given = line["input"]
+    value = None if line["type"] == "missing" or isinstance(given, (dict, list, BaseModel)) else repr(given)
+    cause = line.get("ctx", {}).get("error")
+    if isinstance(cause, RefusedError):
+        return Problem(file, None, where, value, cause.expected, cause.remedy)
+    if line["type"] == "missing":
+        return Problem(file, None, where, None, "a value", _MISSING.get(str(line["loc"][-1]), "Add it."))
+    if line["type"] == "extra_forbidden":
+        return Problem(file, None, where, value, "a known setting", "Remove it" + _suggestion(line["loc"]))
+    return Problem(file, None, where, value, line["msg"], "See the page on simulations of the documentation.")
+
+
+_MISSING = {
+    "unit": "Say what the amount is in, for example mg, mg/kg or 1e6 cells; no unit is guessed.",
+    "amount": "Give what is administered.",
+    "drug": "Name the drug; icans simulate --list shows them.",
+}
+
+
+def _suggestion(loc: tuple[Any, ...]) -> str:
+    from difflib import get_close_matches
+
+    known: set[str] = set()
+    for section in (
+        SimulationSection,
+        PatientsSection,
+        ArmSection,
+        DoseSection,
+        TriggerSection,
+        OutputSection,
+        Scenario,
+    ):
+        known |= set(section.model_fields)
+    near = get_close_matches(str(loc[-1]), sorted(known), n=1)
+    return f", or write {near[0]!r}." if near else "."
