@@ -26,6 +26,7 @@ SOLUTES = ("IL6", "IL1B", "IL1RA", "TNF", "IFNG", "GMCSF", "IL10", "IL2", "IL15"
 MODULES = (
     "cells", "myeloid", "cytokines", "acute_phase", "endothelium", "barrier", "cns", "injury", "organs",
 )  # fmt: skip
+BRAIN = ("barrier", "cns", "injury")
 
 CELL_FORMS = ("one", "four")
 
@@ -47,6 +48,9 @@ class Options:
         Solutes followed through the central nervous system, of :data:`SOLUTES`.
     feedback
         Whether the inflammatory loops (IL-6 to myeloid cells, MCP-1 recruitment) are closed.
+    brain
+        Whether barrier, cerebrospinal fluid, brain and its injury are part; without them the model is systemic alone
+        and takes no drugs (drugs also act in the brain).
     """
 
     drugs: tuple[str, ...] = ()
@@ -54,6 +58,7 @@ class Options:
     cells: str = "one"
     solutes: tuple[str, ...] = SOLUTES
     feedback: bool = True
+    brain: bool = True
 
     def __post_init__(self) -> None:
         problems = [unknown("region", r, REGIONS) for r in self.regions if r not in REGIONS and self.regions != WHOLE]
@@ -67,6 +72,8 @@ class Options:
                 problems.append(Problem("model", None, what, str(given), "each name once", "Remove the repetition."))
         if not self.regions:
             problems.append(Problem("model", None, "regions", "()", "at least one region", "Name one."))
+        if self.drugs and not self.brain:
+            problems.append(Problem("model", None, "brain", "False", "no drugs", "Leave brain=True, or name no drug."))
         if problems:
             raise ModelError(problems)
 
@@ -89,6 +96,7 @@ def patient_model(
     cells: str = "one",
     solutes: Sequence[str] = SOLUTES,
     feedback: bool = True,
+    brain: bool = True,
 ) -> PatientModel:
     """The patient model with these therapies; made once for each set of options.
 
@@ -96,7 +104,7 @@ def patient_model(
     ----------
     drugs
         Therapies to include, see :func:`available_drugs`; the order does not matter.
-    regions, cells, solutes, feedback
+    regions, cells, solutes, feedback, brain
         See :class:`Options`.
 
     Raises
@@ -104,13 +112,14 @@ def patient_model(
     ModelError
         An option that does not exist.
     """
-    return _model(Options(tuple(sorted(drugs)), tuple(regions), cells, tuple(solutes), feedback))
+    return _model(Options(tuple(sorted(drugs)), tuple(regions), cells, tuple(solutes), feedback, brain))
 
 
 @lru_cache(maxsize=32)
 def _model(options: Options) -> PatientModel:
     builder = Builder()
-    for name in (*MODULES, *(f"drugs.{d}" for d in options.drugs)):
+    modules = [name for name in MODULES if options.brain or name not in BRAIN]
+    for name in (*modules, *(f"drugs.{d}" for d in options.drugs)):
         path = f"icans.mechanism.modules.{name}"
         if find_spec(path) is None:  # while modules are being written
             continue

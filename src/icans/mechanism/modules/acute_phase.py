@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the module."""
     m.module("acute_phase", "Acute phase and fever", "Rao 2023, COVID-19 QSP model",
              "PrCRS, 202 patients with CAR T cells")  # fmt: skip
     m.state("CRP", "mg/L", "C-reactive protein", "crp_base")
-    m.let("crp_drive", "hill(il6_excess, crp_half, crp_steep)", "1", "share of the liver's full response")
+    m.let("crp_drive", "hill(il6_excess, crp_half)", "1", "share of the liver's full response")
     m.flow("CRP", "crp_out*crp_base*(1 + crp_rise*crp_drive)", "liver, on IL-6")
     m.flow("CRP", "-crp_out*CRP", "loss")
     m.state("FERRITIN", "ng/mL", "ferritin", "ferritin_base")
@@ -47,7 +47,7 @@ def _fever(m: Builder) -> None:
         "fever_drive",
         "(1 - fever_steroid*steroid)*(fever_w_il6*hill(il6_excess, fever_il6_half) + fever_w_il1*il1_local"
         " + fever_w_tnf*(1 - inh_tnf)*hill(MYE_A, fever_mye_half)"
-        " + fever_w_ifng*hill(pos(IFNG*(1 - inh_ifng) - ifng_base), fever_ifng_half))",
+        " + fever_w_ifng*hill(ifng_excess, fever_ifng_half))",
         "1", "pyrogens, share of the largest effect",
     )  # fmt: skip
     m.state("TEMP", "Cel", "body temperature", "temp_base", nonnegative=False)

@@ -47,8 +47,8 @@ def declare(m: Builder, options: Options) -> None:
 def _tumour(m: Builder) -> None:
     m.state("TUM", "1", "tumour burden relative to a typical patient (95 mL metabolic volume or 1e11 cells)", "tum_0")
     m.let("antigen_gate", "hill(TUM, tum_half)", "1", "share of full antigen stimulation")
-    m.let("car_contact", "CAR_X*(1 - inh_car_function)*(1 - car_steroid_function*steroid)", "/uL",
-          "effectors at the tumour that can signal")  # fmt: skip
+    m.let("car_contact", "(CAR_X + CAR_P)*(1 - inh_car_function)*(1 - car_steroid_function*steroid)", "/uL",
+          "activated cells at the tumour that can signal")  # fmt: skip
     m.let("engaged", "car_contact*antigen_gate", "/uL", "effectors engaged with antigen")
     m.let("tumour_kill", "tum_kill*hill(car_contact, tum_kill_half)", "1/h", "rate at which tumour cells are killed")
     m.let("damp", "tumour_kill*TUM", "1/h", "tumour killed per hour, a source of danger signals")

@@ -1,4 +1,4 @@
-"""Cytokines in plasma: made by engaged T cells, activated myeloid cells and endothelium; lost by degradation and uptake.
+"""Cytokines in plasma: from engaged T cells, activated myeloid cells and endothelium; lost by degradation and uptake.
 
 Interleukin 6 signals through its membrane receptor and, bound to the soluble one, through gp130 of cells that have no
 receptor; soluble gp130 takes up the complex (quasi-equilibrium with the affinities of Dwivedi 2014,
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the module."""
     m.module("cytokines", "Cytokines in plasma", "Dwivedi 2014, 10.1038/psp.2013.64", "Dobreva 2021",
              "Hardiansyah and Ng 2019, 10.1111/cts.12636", "Nishimoto 2008, 10.1182/blood-2008-05-155846")  # fmt: skip
@@ -64,6 +64,8 @@ def _from_t_cells(m: Builder) -> None:
     )  # fmt: skip
     _cytokine(m, "GMCSF", "GM-CSF", ("gmcsf_car*t_cell_output", "engaged CAR T cells"),
               kept="(1 - gmcsf_bound_share*inh_gmcsf)")  # fmt: skip
+    m.let("ifng_excess", "pos(IFNG*(1 - inh_ifng) - ifng_base)", "pg/mL", "free interferon gamma above baseline")
+    m.let("gmcsf_excess", "pos(GMCSF*(1 - inh_gmcsf) - gmcsf_base)", "pg/mL", "free GM-CSF above baseline")
     _cytokine(m, "IL2", "interleukin 2", ("il2_car*t_cell_output*treg_restraint", "engaged CAR T cells"))
     _cytokine(
         m, "IL10", "interleukin 10", ("il10_car*t_cell_output", "engaged CAR T cells"),

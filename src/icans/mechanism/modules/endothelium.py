@@ -1,9 +1,10 @@
 """Endothelium: activation, Weibel-Palade bodies, angiopoietins, adhesion molecules, coagulation, complement.
 
-Cytokines above baseline drive activation (trans-signalling IL-6, because endothelium has little IL-6 receptor; local TNF
-and IL-1 of activated myeloid cells; interferon gamma); angiopoietin 1, which platelets carry, holds it down through Tie2
-and angiopoietin 2 competes. Complement amplifies the drive but cannot keep it up alone. Levels: Moreno-Castano 2023
-(10.1136/jitc-2022-006365); order of events: Kumpers 2009 (10.1186/cc7866); Gust 2017 (10.1158/2159-8290.CD-17-0698).
+Cytokines above baseline drive activation (trans-signalling IL-6, because endothelium has little IL-6 receptor; local
+TNF and IL-1 of activated myeloid cells; interferon gamma); angiopoietin 1, which platelets carry, holds it down through
+Tie2, and angiopoietin 2 competes. Complement amplifies the drive but cannot keep it up alone. Levels: Moreno-Castano
+2023 (10.1136/jitc-2022-006365); order of events: Kumpers 2009 (10.1186/cc7866), Gust 2017
+(10.1158/2159-8290.CD-17-0698).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _MARKERS = (
 _ALSO_MYELOID = ("ST2", "STNFR1")
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the module."""
     m.module(
         "endothelium", "Endothelium, coagulation and complement", "Moreno-Castano 2023, 10.1136/jitc-2022-006365",
@@ -50,7 +51,7 @@ def _activation(m: Builder) -> None:
         "(1 - endo_steroid*steroid)*(endo_w_local*((1 - endo_local_il1)*(1 - inh_tnf)*hill(MYE_A, endo_local_half)"
         " + endo_local_il1*il1_local)"
         " + endo_w_il6*hill(il6_trans_excess, endo_il6_half)"
-        " + endo_w_ifng*(1 - endo_jak*inh_jak)*hill(pos(IFNG*(1 - inh_ifng) - ifng_base), endo_ifng_half))"
+        " + endo_w_ifng*(1 - endo_jak*inh_jak)*hill(ifng_excess, endo_ifng_half))"
         "*(1 + endo_complement*hill(pos(C5B9 - c5b9_rest), c5b9_half))",
         "1", "cytokines that act on the endothelium",
     )  # fmt: skip

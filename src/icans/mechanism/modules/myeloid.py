@@ -3,7 +3,8 @@
 T cells license them (interferon gamma, GM-CSF, CD40 ligand on contact, danger signals of killed tumour); what the
 activated cells make themselves (TNF and IL-1 nearby, IL-6 through STAT3) only multiplies that licence. Positive
 feedback is so bounded by construction: without engaged T cells the product is zero and the only steady state is rest.
-Routes: Santurio 2025 (10.1371/journal.pcbi.1012908); bistable alternatives: Kareva and Gevertz 2023.
+Activated cells become refractory, as after endotoxin, which ends the syndrome before the T cells are gone. Routes:
+Santurio 2025 (10.1371/journal.pcbi.1012908); bistable alternatives: Kareva and Gevertz 2023.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ def declare(m: Builder, options: Options) -> None:
              "Santurio 2025, 10.1371/journal.pcbi.1012908", "Rao 2023, COVID-19 QSP model")  # fmt: skip
     m.state("MYE_R", "1", "resting monocytes and macrophages, relative", "1")
     m.state("MYE_A", "1", "activated monocytes and macrophages, relative")
+    m.state("MYE_T", "1", "spent monocytes and macrophages, refractory for a while, relative")
     m.state(
         "TREG", "1", "regulatory T cells, relative to before lymphodepletion", "1 - treg_ld*hill(ld_0, treg_ld_half)"
     )
     m.let(
         "myeloid_licence",
-        "mye_w_ifng*hill(pos(IFNG*(1 - inh_ifng)*(1 - mye_jak*inh_jak) - ifng_base), mye_ifng_half)"
-        " + mye_w_gmcsf*hill(pos(GMCSF*(1 - inh_gmcsf)*(1 - mye_jak*inh_jak) - gmcsf_base), mye_gmcsf_half)"
+        "(1 - mye_jak*inh_jak)*(mye_w_ifng*hill(ifng_excess, mye_ifng_half)"
+        " + mye_w_gmcsf*hill(gmcsf_excess, mye_gmcsf_half))"
         " + mye_w_contact*hill(engaged, mye_contact_half)"
         " + mye_w_damp*hill(damp, mye_damp_half)",
         "1", "activation that T cells and killed tumour license",
@@ -50,6 +52,7 @@ def declare(m: Builder, options: Options) -> None:
     m.flow("TREG", "-treg_turnover*treg_ld*hill(LD, treg_ld_half)", "lymphodepletion")
     m.flow("TREG", "treg_turnover*treg_il2*hill(pos(IL2 - il2_base), treg_il2_half)", "growth on interleukin 2")
     recruit = "1 + mye_recruit*hill(pos(MCP1 - mcp1_base), mye_mcp1_half)" if options.feedback else "1"
-    m.flow("MYE_R", f"mye_turnover*({recruit} - MYE_R - MYE_A)", "renewal; recruitment by MCP-1")
+    m.flow("MYE_R", f"mye_turnover*({recruit} - MYE_R - MYE_A - MYE_T)", "renewal; recruitment by MCP-1")
     m.move("MYE_R", "MYE_A", "myeloid_rate*MYE_R", "activation")
-    m.flow("MYE_A", "-mye_decay*MYE_A", "death and deactivation")
+    m.move("MYE_A", "MYE_T", "mye_decay*MYE_A", "exhaustion: activated cells become refractory")
+    m.flow("MYE_T", "-mye_recovery*MYE_T", "death of refractory cells, which makes room for new ones")

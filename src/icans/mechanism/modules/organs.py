@@ -1,7 +1,7 @@
 """Organs: marrow and blood counts, circulation, lung, heart, kidney, liver, haemophagocytosis; severity of CRS.
 
-`crs_severity` is the latent quantity that every scheme of grading cuts: its parts are fever, hypotension and hypoxia. It
-is scaled so that 1, 2, 3, 4 are about the middle of the ASTCT grades; a scheme's own cuts belong to its observation
+`crs_severity` is the latent quantity that every scheme of grading cuts: its parts are fever, hypotension and hypoxia.
+It is scaled so that 1, 2, 3, 4 are about the middle of the ASTCT grades; a scheme's own cuts belong to its observation
 model. Definitions of the grades: Lee 2019 (10.1016/j.bbmt.2018.12.758); late hyperinflammation: Hines 2023
 (10.1016/j.jtct.2023.03.006).
 """
@@ -27,7 +27,7 @@ _CHEMISTRY = (
 )
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the module."""
     m.module("organs", "Organs and severity of CRS", "Lee 2019, 10.1016/j.bbmt.2018.12.758",
              "Hines 2023, 10.1016/j.jtct.2023.03.006")  # fmt: skip
@@ -41,8 +41,9 @@ def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module
 
 def _haemophagocytosis(m: Builder) -> None:
     m.state("HMP", "1", "haemophagocytic tissue macrophages, share of the largest number")
-    m.flow("HMP", "hmp_on*hill(MYE_A, hmp_mye_half)*hill(pos(IFNG*(1 - inh_ifng) - ifng_base), hmp_ifng_half)"
-           "*(1 - hmp_jak*inh_jak)*(1 - hmp_steroid*steroid)*(1 - HMP)", "interferon gamma on activated cells")  # fmt: skip
+    m.let("hmp_drive", "hill(MYE_A, hmp_mye_half)*hill(ifng_excess, hmp_ifng_half)", "1",
+          "interferon gamma on activated cells")  # fmt: skip
+    m.flow("HMP", "hmp_on*hmp_drive*(1 - hmp_jak*inh_jak)*(1 - hmp_steroid*steroid)*(1 - HMP)", "activation")
     m.flow("HMP", "-hmp_off*(1 + hmp_steroid_loss*steroid)*HMP", "slow loss of tissue macrophages")
     m.let("iechs_drive", "HMP", "1", "drive of late hyperinflammation (IEC-HS)")
 
@@ -51,11 +52,16 @@ def _blood_counts(m: Builder) -> None:
     m.state("MARROW", "1", "output of the marrow, relative", "1 - marrow_ld*hill(ld_0, marrow_ld_half)")
     m.flow("MARROW", "marrow_rate*(1 - marrow_ld*hill(LD, marrow_ld_half) - MARROW)", "lymphodepletion and recovery")
     m.flow("MARROW", "-marrow_rate*marrow_inflammation*hill(MYE_A + HMP, marrow_mye_half)*MARROW", "inflammation")
-    m.state("MARROW_2", "1", "maturing cells of the marrow, relative", "1")
+    m.state(
+        "MARROW_2",
+        "1",
+        "maturing cells of the marrow, relative",
+        "1 - marrow_done*marrow_ld*hill(ld_0, marrow_ld_half)",
+    )
     m.flow("MARROW_2", "marrow_transit*(MARROW - MARROW_2)", "maturation")
     m.state("ANC", "10*9/L", "neutrophils", "anc_0")
-    m.flow("ANC", "anc_out*(anc_0*MARROW_2*(1 + anc_gmcsf*hill(pos(GMCSF*(1 - inh_gmcsf) - gmcsf_base), anc_gmcsf_half))"
-           " - ANC)", "release and loss")  # fmt: skip
+    m.flow("ANC", "anc_out*(anc_0*MARROW_2*(1 + anc_gmcsf*hill(gmcsf_excess, anc_gmcsf_half)) - ANC)",
+           "release and loss")  # fmt: skip
     m.state("PLT", "10*9/L", "platelets", "plt_0")
     m.flow("PLT", "plt_out*(plt_0*MARROW_2 - PLT)", "release and loss")
     m.flow("PLT", "-plt_use*((ENDO - endo_0) + plt_hmp*HMP)*PLT", "consumption")
@@ -66,13 +72,13 @@ def _blood_counts(m: Builder) -> None:
 def _circulation(m: Builder) -> None:
     m.let(
         "vaso_drive",
-        "(1 - vaso_steroid*steroid)*(vaso_w_il6*hill(il6_excess, vaso_il6_half)"
+        "(1 - vaso_steroid*steroid)*(vaso_w_il6*log(1 + il6_excess/vaso_il6_from)"
         " + vaso_w_local*hill(MYE_A, vaso_mye_half)*((1 - vaso_local_il1)*(1 - inh_tnf) + vaso_local_il1*(1 - inh_il1))"
         " + vaso_w_endo*(ENDO - endo_0))",
         "1", "what widens and leaks vessels",
     )  # fmt: skip
     m.state("VASO", "1", "vasoplegia, 0 to 1")
-    m.flow("VASO", "vaso_on*power(vaso_drive, vaso_steep)*(1 - VASO)", "nitric oxide and leak")
+    m.flow("VASO", "vaso_on*power(pos(vaso_drive), vaso_steep)*(1 - VASO)", "nitric oxide and leak")
     m.flow("VASO", "-vaso_off*VASO", "recovery")
     m.let("map_mmhg", "map_base - map_fall*VASO", "mm[Hg]", "mean arterial pressure without vasopressors")
     m.let("pressor_need", "pressor_slope*pos(VASO - pressor_from)", "ug/min", "norepinephrine that restores pressure")
@@ -84,8 +90,13 @@ def _circulation(m: Builder) -> None:
 
 def _lung(m: Builder) -> None:
     m.state("LEAK", "1", "capillary leak of the lung, 0 to 1")
-    m.flow("LEAK", "leak_on*(leak_w_endo*(ENDO - endo_0) + leak_w_mye*hill(MYE_A, leak_mye_half)"
-           "*(1 - leak_steroid*steroid) + leak_w_vaso*VASO)*(1 - LEAK)", "opened capillaries, fluid given")  # fmt: skip
+    m.let(
+        "leak_drive",
+        "leak_w_endo*(ENDO - endo_0) + leak_w_mye*hill(MYE_A, leak_mye_half)*(1 - leak_steroid*steroid)"
+        " + leak_w_vaso*VASO",
+        "1", "endothelium, macrophages of the lung, fluid given for hypotension",
+    )  # fmt: skip
+    m.flow("LEAK", "leak_on*power(pos(leak_drive), leak_steep)*(1 - LEAK)", "opened capillaries")
     m.flow("LEAK", "-leak_off*LEAK", "resorption")
     m.let("spo2_percent", "spo2_base - spo2_fall*LEAK", "%", "oxygen saturation on room air")
     m.let("oxygen_need", "oxygen_slope*pos(LEAK - oxygen_from)", "L/min", "oxygen that restores saturation")
@@ -118,10 +129,10 @@ def _chemistry(m: Builder) -> None:
 
 def _severity(m: Builder) -> None:
     m.let("crs_fever", "TEMP - fever_threshold", "Cel", "temperature above the fever threshold (negative: none)")
-    m.let("crs_hypotension", "hypotension_scale*VASO", "1", "hypotension on the scale of ASTCT grades (2: fluids, 3: one "
-          "vasopressor, 4: several)")  # fmt: skip
-    m.let("crs_hypoxia", "hypoxia_scale*LEAK", "1", "hypoxia on the scale of ASTCT grades (2: low flow, 3: high flow, "
-          "4: pressure)")  # fmt: skip
+    m.let("crs_hypotension", "hypotension_scale*VASO", "1",
+          "hypotension on the scale of ASTCT grades (2: fluids, 3: one vasopressor, 4: several)")  # fmt: skip
+    m.let("crs_hypoxia", "hypoxia_scale*LEAK", "1",
+          "hypoxia on the scale of ASTCT grades (2: low flow, 3: high flow, 4: pressure)")  # fmt: skip
     m.let("crs_worst", "crs_hypoxia + pos(crs_hypotension - crs_hypoxia)", "1", "worse of hypotension and hypoxia")
     m.let("crs_feverish", "expit(crs_fever/fever_width)", "1", "fever as a share: 0.5 at the threshold")
     m.let("crs_severity", "crs_feverish + pos(crs_worst - 1)", "1",
