@@ -179,6 +179,19 @@ def solute(
         _steady_state(m, given, basal, influx_0)
 
 
+def enter(m: Builder, name: str, plasma: str, regions: Sequence[str]) -> None:
+    """Let more of a solute that is already declared enter from plasma: the same molecule, given as a drug.
+
+    ``plasma``: its concentration there, in the solute's unit.
+    """
+    given = _Solute(name, name, "", tuple(regions), plasma, None, "0", "0", None)
+    for r in regions:
+        m.flow(f"{name}_isf_{r}", f"{given.entry(r)}*({plasma})", "entry of the drug")
+    for place, exchange in _EXCHANGE.items():
+        if exchange != "0":
+            m.flow(f"{name}_{place}", f"{given.exchange(place)}/cns_v_{place}*({plasma})", "entry of the drug")
+
+
 def _fluid_rates(m: Builder, given: _Solute) -> None:
     name = given.name
     for place, meaning in FLUIDS.items():
