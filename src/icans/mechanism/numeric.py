@@ -92,6 +92,15 @@ def needed(model: PatientModel, texts: Iterable[str]) -> list[str]:
 
 def function(model: PatientModel, texts: Iterable[str]) -> Callable[[Any, Any], list[float]]:
     """A function ``(y, p) -> [value of each text]`` of the states and the parameters, in the model's order."""
+    space: dict[str, Any] = dict(SCALAR)
+    source = source_of(model, texts)
+    exec(compile(source, "<model>", "exec"), space)  # noqa: S102 (text of the model language, checked by names_in)
+    made: Callable[[Any, Any], list[float]] = space["made"]
+    return made
+
+
+def source_of(model: PatientModel, texts: Iterable[str]) -> str:
+    """Python source of that function, named ``made``; the functions of the language are free names in it."""
     texts = list(texts)
     states = {name: i for i, name in enumerate(model.state_names)}
     parameters = {name: i for i, name in enumerate(model.parameters.names)}
@@ -104,11 +113,7 @@ def function(model: PatientModel, texts: Iterable[str]) -> Callable[[Any, Any], 
     lines += [f" m_{n} = p[{parameters[n]}]" for n in sorted(used & parameters.keys())]
     lines += [f" m_{n} = {_source(definitions[n], rename)}" for n in inside]
     body = ", ".join(_source(text, rename) for text in texts)
-    source = "def made(y, p):\n" + "\n".join(lines) + f"\n return [{body}]\n"
-    space: dict[str, Any] = dict(SCALAR)
-    exec(compile(source, "<model>", "exec"), space)  # noqa: S102 (text of the model language, checked by names_in)
-    made: Callable[[Any, Any], list[float]] = space["made"]
-    return made
+    return "def made(y, p):\n" + "\n".join(lines) + f"\n return [{body}]\n"
 
 
 def of_parameters(model: PatientModel, texts: Iterable[str], values: Array) -> Array:
