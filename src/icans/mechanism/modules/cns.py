@@ -25,7 +25,9 @@ CARRIED = {"IL6": (), "TNF": (), "IL1B": ("IL1RA",), "IL1RA": ("IL1B",)}
 
 #: Solutes that activated microglia and reactive astrocytes make.
 MICROGLIAL = ("IL6", "IL1B", "IL1RA", "TNF", "IL10", "MCP1", "IL8")
-ASTROCYTIC = ("IL6", "GMCSF", "MCP1", "IL8")
+ASTROCYTIC = ("IL6", "MCP1", "IL8")
+#: Solutes that engaged T cells make once they are in the brain.
+T_CELL = ("IFNG", "GMCSF")
 
 
 def declare(m: Builder, options: Options) -> None:
@@ -40,6 +42,8 @@ def declare(m: Builder, options: Options) -> None:
     m.let("glial_restraint", "(1 - glia_steroid*steroid_cns)/(1 + pos(IL10_brain - IL10_brain_0)/glia_il10_half)"
           if "IL10" in options.solutes else "1 - glia_steroid*steroid_cns", "1",
           "what IL-10 and glucocorticoids leave of production by glia")  # fmt: skip
+    m.let("cns_t_cells", "t_cell_output*(cns_traffic_shut + (1 - cns_traffic_shut)*bar_loss_mean)", "/uL",
+          "engaged T cells that the barrier lets into the brain, as their number in blood")  # fmt: skip
     for name in options.solutes:
         if name == "ALB":
             _albumin(m, options)
@@ -48,19 +52,21 @@ def declare(m: Builder, options: Options) -> None:
 
 
 def _cytokine(m: Builder, name: str, options: Options) -> None:
-    base = f"{name.lower()}_base"
+    base = "il15_base*(1 + il15_ld*ld_0)" if name == "IL15" else f"{name.lower()}_base"
     makers = []
     if name in MICROGLIAL:
         makers.append(f"micro_{name}*MICRO")
     if name in ASTROCYTIC:
         makers.append(f"astro_{name}*ASTRO")
+    made = f"({' + '.join(makers)})*glial_restraint" if makers else None
+    if name in T_CELL:
+        made = f"tcell_{name}*cns_t_cells"
     carrier = {}
     if name in CARRIED:
         carrier = {"influx": _carrier(name, False), "influx_0": _carrier(name, True)}
     solute(
         m, name, plasma=name, baseline=base, regions=options.regions, label=LABELS[name],
-        produced=f"({' + '.join(makers)})*glial_restraint" if makers else None,
-        basal=f"basal_{name}", degraded=f"kdeg_{name}", efflux=f"efflux_{name}" if name in CARRIED else "0", **carrier,
+        produced=made, basal=f"basal_{name}", degraded=f"kdeg_{name}", efflux=f"efflux_{name}" if name in CARRIED else "0", **carrier,
     )  # fmt: skip
     if name in ("IL6", "IL1B", "IL1RA", "TNF", "IFNG", "GMCSF", "IL10", "IL2", "IL15", "MCP1", "IL8"):
         m.observe(f"{name}_sass", ANALYTES[name], "pg/mL", matrix="csf")

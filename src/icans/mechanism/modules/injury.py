@@ -6,6 +6,7 @@ ASTCT. :mod:`icans.mechanism.observe` cuts it by scheme and patient.
 Sources: Santomasso 2018, 10.1158/2159-8290.CD-17-1319 (excitatory agonists in CSF); Faulhaber 2022, PMC8833245
 (capillaries plugged by leucocytes); Gust 2023, Blood Adv 7:1001, and Butt 2022, 10.1001/jamaoncol.2022.3738 (GFAP and
 NfL); Paris 2022, PMC9007607 (NfL from neuron to CSF to blood). No model of these links was found; gains are calibrated.
+What glia make only multiplies what comes from outside the brain, so that without it rest is the only steady state.
 """
 
 from __future__ import annotations
@@ -67,10 +68,12 @@ def _signals(m: Builder, options: Options) -> None:
 
 
 def _glia(m: Builder) -> None:
-    m.let("glia_drive",
-          "glia_w_il1*cns_il1 + glia_w_il6*cns_il6 + glia_w_ifng*cns_ifng + glia_w_gmcsf*cns_gmcsf"
-          " + glia_w_tnf*cns_tnf + glia_w_leak*(bar_loss_mean - bar_loss_mean_0)",
-          "1", "cytokines and leaked plasma proteins that activate microglia")  # fmt: skip
+    m.let("glia_licence",
+          "glia_w_ifng*cns_ifng + glia_w_gmcsf*cns_gmcsf + glia_w_leak*(bar_loss_mean - bar_loss_mean_0)",
+          "1", "activation of microglia that T cells and leaked plasma proteins license")  # fmt: skip
+    m.let("glia_gain", "1 + glia_w_il1*cns_il1 + glia_w_il6*cns_il6 + glia_w_tnf*cns_tnf", "1",
+          "amplification by cytokines that glia make themselves or that reach them from blood")  # fmt: skip
+    m.let("glia_drive", "glia_licence*glia_gain", "1", "activation of microglia")
     m.state("MICRO", "1", "activated microglia, share")
     m.flow("MICRO", "micro_on*power(glia_drive, micro_steep)*glial_restraint*(1 - MICRO)", "activation")
     m.flow("MICRO", "-micro_off*MICRO", "return to rest")
