@@ -1,0 +1,261 @@
+"""The calibration: ``python -m icans.population.calibrate`` makes the stored population.
+
+Three passes over rows marked ``calibrate`` (and no other):
+
+1. factors of levers, few and shared between studies, by Gauss-Newton with finite differences on common random numbers,
+   all patients of an arm counting alike;
+2. cuts of the latent severities, by coordinate search over the courses just simulated;
+3. weights of every study that has rows of its own, by exponential tilting.
+
+Growth of products that have kinetics published apart from toxicity is matched to the peak of their comparator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from icans.population import artefact, fitting, studies
+from icans.population.arms import TIMES_H, Arm, Key, run
+from icans.population.artefact import Calibration
+from icans.population.products import CHAIN, free_levers, lever_factors, product, tables
+from icans.population.quantities import Readings
+from icans.population.readings import readings
+from icans.population.targets import Target, read_targets
+from icans.population.tilt import tilt
+
+Array = npt.NDArray[np.float64]
+
+SEED = 20260301
+#: Cuts that are searched for: path, smallest and largest value.
+CUTS = (
+    ("crs.1", 0.2, 0.95), ("crs.2", 1.02, 2.4), ("crs.3", 1.6, 3.6), ("crs.4", 2.2, 5.0), ("crs.5", 2.8, 6.0),
+    ("penn.3", 1.02, 2.6), ("penn.4", 1.5, 5.0),
+    ("nt.1", 0.3, 2.0), ("nt.2", 0.8, 3.0), ("nt.3", 1.2, 4.0), ("nt.4", 1.8, 5.5), ("nt.5", 2.5, 6.4),
+    ("nt.ctcae.stray", 0.0, 0.3), ("nt.ctcae_broad.stray", 0.2, 0.45), ("nt.fda.stray", 0.35, 0.6),
+    ("cut.iechs", 0.02, 0.9), ("cut.oedema", 0.001, 0.6), ("cut.encephalopathy", 0.3, 2.0), ("cut.seizure_share", 0.1, 8.0),
+    ("cut.slowing", 0.02, 0.6),
+)  # fmt: skip
+
+
+def expand(cuts: Mapping[str, float]) -> dict[str, float]:
+    """Cuts as searched -> paths of :func:`icans.population.readings.readings`: schemes share what is not their own."""
+    made: dict[str, float] = {}
+    for path, value in cuts.items():
+        head, _, grade = path.partition(".")
+        if path.startswith("crs."):
+            made |= {f"crs.astct.{grade}": value, f"crs.lee.{grade}": value}
+            if grade in ("1", "5"):
+                made[f"crs.penn.{grade}"] = value
+        elif head == "penn":
+            made[f"crs.penn.{grade}"] = value
+            if grade == "3":  # grade 2 of Penn lies midway
+                made["crs.penn.2"] = 0.5 * (value + cuts.get("crs.1", 0.5))
+        elif head == "nt" and grade.isdigit():
+            made |= {f"nt.{s}.{grade}": value for s in ("astct", "cartox", "ctcae", "ctcae_broad", "fda")}
+        else:
+            made[path] = value
+    return made
+
+
+@dataclass
+class Bench:
+    """Arms simulated so far, by key and by the factors that they depend on."""
+
+    n: int
+    seed: int
+    threads: int | None = None
+    rtol: float = 1e-3
+    kept: dict[tuple[Key, tuple[tuple[str, float], ...]], Arm] = field(default_factory=dict)
+    runs: int = 0
+
+    def arm(self, key: Key, factors: Mapping[str, float], now: Readings) -> Arm:
+        """An arm, simulated unless it has been with the same factors and bedside cuts."""
+        levers = lever_factors(key.product, key.disease, factors)
+        own = {p: v for p, v in factors.items() if p.startswith("parameter.")}
+        bedside = {f"crs{i}": c for i, c in enumerate(now.crs["astct"].cuts)} if key.care != "none" else {}
+        bedside |= {f"nt{i}": c for i, c in enumerate(now.nt["astct"].cuts)} if key.care != "none" else {}
+        mark = (key, tuple(sorted((levers | own | bedside).items())))
+        if mark not in self.kept:
+            self.kept[mark] = run(key, self.n, self.seed, factors, now, rtol=self.rtol, threads=self.threads)
+            self.runs += 1
+        return self.kept[mark]
+
+
+def rows_by_study(targets: Sequence[Target]) -> dict[str, list[Target]]:
+    """Study -> its rows."""
+    made: dict[str, list[Target]] = {}
+    for target in targets:
+        made.setdefault(target.study, []).append(target)
+    return made
+
+
+def residuals(
+    bench: Bench, rows: Mapping[str, Sequence[Target]], factors: Mapping[str, float], now: Readings,
+    tilts: Mapping[str, Array] | None = None,
+) -> Array:  # fmt: skip
+    """Residuals of all rows, in the order of ``rows``."""
+    made: list[float] = []
+    for name, targets in rows.items():
+        seen = studies.view(name, lambda key: bench.arm(key, factors, now), now, bench.seed, tilts)
+        made += [fitting.residual(seen, target) for target in targets]
+    return np.array(made)
+
+
+def affected(name: str, path: str) -> bool:
+    """Whether a factor touches a study."""
+    part, _, rest = path.partition(".")
+    if part == "parameter":
+        return True
+    owner = rest.rpartition(".")[0]
+    if part == "kinetics":
+        return any(f"{k.product}.{k.disease}" == rest for k, _ in studies.study(name).arms)
+    keys = [key for key, _ in studies.study(name).arms]
+    chain = [
+        dict(zip(CHAIN, (product(k.product).costimulation, product(k.product).target, k.disease, k.product)))
+        for k in keys
+    ]
+    return any(link[part] == owner for link in chain)
+
+
+def fit_factors(
+    bench: Bench, rows: Mapping[str, Sequence[Target]], start: Mapping[str, float], now: Readings, *, steps: int,
+    say: Callable[[str], None], free: Sequence[str],
+) -> dict[str, float]:  # fmt: skip
+    """Pass 1."""
+    last: dict[str, Array] = {}
+    fixed = {k: v for k, v in start.items() if k not in free}
+
+    def evaluate(factors: Mapping[str, float], changed: Sequence[str]) -> Array:
+        whole = len(changed) > 1
+        parts = []
+        for name, targets in rows.items():
+            if not whole and not any(affected(name, path) for path in changed):
+                parts.append(last[name])
+                continue
+            made = residuals(bench, {name: targets}, {**fixed, **factors}, now)
+            parts.append(made)
+        if whole:
+            last.update(dict(zip(rows, parts)))
+        return np.concatenate(parts)
+
+    return fixed | fitting.gauss_newton({k: start[k] for k in free}, evaluate, steps=steps, say=say)
+
+
+def fit_cuts(
+    bench: Bench, rows: Mapping[str, Sequence[Target]], factors: Mapping[str, float], start: Mapping[str, float],
+    bedside: Readings, *, rounds: int = 2, points: int = 7, tilts: Mapping[str, Array] | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Pass 2: one cut after the other over a shrinking grid. Courses stay those under the bedside cuts given."""
+    base = {name: studies.view(name, lambda key: bench.arm(key, factors, bedside), bedside, bench.seed, tilts)
+            for name in rows}  # fmt: skip
+
+    def loss(cuts: Mapping[str, float]) -> float:
+        now = readings(expand(cuts))
+        if any(list(s.cuts) != sorted(s.cuts) for s in (*now.crs.values(), *now.nt.values())):
+            return np.inf
+        made = [
+            fitting.residual(replace(base[name], readings=now, cache={}), target)
+            for name, targets in rows.items()
+            for target in targets
+        ]
+        return float(np.mean(np.square(made)))
+
+    cuts = dict(start)
+    best = loss(cuts)
+    for turn in range(rounds):
+        for path, low, high in CUTS:
+            width = (high - low) / 2 ** (turn + 1)
+            grid = np.clip(cuts[path] + np.linspace(-width, width, points), low, high)
+            for value in np.unique(grid):
+                trial = loss({**cuts, path: float(value)})
+                if trial < best - 1e-9:
+                    best, cuts = trial, {**cuts, path: float(value)}
+    return cuts
+
+
+def fit_tilts(
+    bench: Bench, rows: Mapping[str, Sequence[Target]], factors: Mapping[str, float], now: Readings
+) -> tuple[dict[str, Array], dict[str, float]]:
+    """Pass 3: coefficients and effective sample sizes of the studies that have weights of their own."""
+    tilts: dict[str, Array] = {}
+    ess: dict[str, float] = {}
+    for name, targets in rows.items():
+        about = studies.study(name)
+        if not about.free:
+            continue
+        seen = studies.view(name, lambda key: bench.arm(key, factors, now), now, bench.seed)
+        axes = np.vstack([studies.axes_of(bench.arm(key, factors, now).individuals.axes) for key, _ in about.arms])
+        moments = [m for m in (fitting.moment(seen, t) for t in targets) if m is not None]
+        found = tilt(axes, moments, seen.weights)
+        tilts[name], ess[name] = found.coefficients, found.ess
+    return tilts, ess
+
+
+def start_factors() -> dict[str, float]:
+    """Priors of the factors that may move."""
+    made = {}
+    for path in free_levers():
+        part, _, rest = path.partition(".")
+        owner, _, lever = rest.rpartition(".")
+        made[path] = float(tables()[part][owner].get("prior", {}).get(lever, 1.0))
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the stored population."""
+    from icans.population.kinetics import match_peaks
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patients", type=int, default=320, help="patients per arm while factors are fitted")
+    parser.add_argument("--final", type=int, default=1000, help="patients per arm for cuts and weights")
+    parser.add_argument("--steps", type=int, default=2, help="Gauss-Newton steps per turn")
+    parser.add_argument("--turns", type=int, default=2, help="turns of factors and cuts")
+    parser.add_argument("--from-stored", action="store_true", help="start at the stored calibration")
+    parser.add_argument("--threads", type=int, default=None)
+    options = parser.parse_args(arguments)
+    began = time.time()
+
+    def say(text: str) -> None:
+        print(f"{time.time() - began:7.1f} s  {text}", flush=True)
+
+    known = artefact.read() if options.from_stored else Calibration()
+    rows = rows_by_study(read_targets("calibrate"))
+    free = free_levers()
+    factors = {**start_factors(), **{k: v for k, v in known.factors.items() if k in free}}
+    cuts = {**start_cuts(), **dict(known.about.get("cuts", {}))}
+    bench = Bench(options.patients, SEED, options.threads)
+    for turn in range(options.turns):
+        now = readings(expand(cuts))
+        factors |= match_peaks(bench.n, SEED, factors, now, threads=options.threads)
+        say(f"turn {turn + 1}: factors")
+        factors = fit_factors(bench, rows, factors, now, steps=options.steps, say=say, free=free)
+        factors |= match_peaks(bench.n, SEED, factors, now, threads=options.threads)
+        cuts = fit_cuts(bench, rows, factors, cuts, now)
+        say(f"turn {turn + 1}: {bench.runs} arms simulated; cuts {cuts}")
+        bench.kept.clear()
+    now = readings(expand(cuts))
+    final = Bench(options.final, SEED, options.threads, rtol=1e-4)
+    tilts, ess = fit_tilts(final, rows, factors, now)
+    about = {"command": artefact.COMMAND, "seed": SEED, "patients": options.final, "times": len(TIMES_H), "cuts": cuts}
+    artefact.write(Calibration(factors, expand(cuts), studies.axis_names(), tilts, ess, about))
+    say(f"written; smallest effective share {min(ess.values()):.2f}")
+
+
+def start_cuts() -> dict[str, float]:
+    """Cuts as searched, at their priors."""
+    prior = readings()
+    made = {f"crs.{g}": prior.crs["astct"].cuts[g - 1] for g in range(1, 6)}
+    made |= {f"penn.{g}": prior.crs["penn"].cuts[g - 1] for g in (3, 4)}
+    made |= {f"nt.{g}": prior.nt["astct"].cuts[g - 1] for g in range(1, 6)}
+    made |= {f"nt.{s}.stray": prior.nt[s].stray for s in ("ctcae", "ctcae_broad", "fda")}
+    return made | {path: prior.cut[path.removeprefix("cut.")] for path, _, _ in CUTS if path.startswith("cut.")}
+
+
+if __name__ == "__main__":
+    main()
