@@ -115,6 +115,50 @@ def grade(
 
 
 @app.command()
+def simulate(
+    scenario: Annotated[Path | None, typer.Argument(help="A scenario file (TOML); without it, flags alone.")] = None,
+    product: Annotated[str | None, typer.Option(help="The CAR T product, e.g. axi-cel.")] = None,
+    disease: Annotated[str | None, typer.Option(help="The disease, e.g. LBCL.")] = None,
+    patients: Annotated[int | None, typer.Option("--patients", "-n", help="Virtual patients (1: the typical).")] = None,
+    regimen: Annotated[
+        list[str] | None, typer.Option(help="An arm: a regimen, several joined by +, or none. Repeat it to compare.")
+    ] = None,
+    dose: Annotated[
+        list[str] | None, typer.Option(help="E.g. 'tocilizumab 8 mg/kg day 2 over 1 h'. Repeatable.")
+    ] = None,
+    care: Annotated[str | None, typer.Option(help="Supportive care: none, early, modern.")] = None,
+    covariate: Annotated[list[str] | None, typer.Option(help="Held the same in all, e.g. age_y=71.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("--set", help="A parameter, e.g. car_rho=0.04.")] = None,
+    days: Annotated[float | None, typer.Option(help="Days simulated (30).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: every core). Not the result.")] = None,
+    names: Annotated[bool, typer.Option("--list", help="Products, diseases, regimens and drugs, then end.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The patient model: one patient, a population, or regimens compared. All results are synthetic."""
+    with guarded(json, quiet):
+        if names:
+            from icans.study.simulate_names import listing, listing_text
+
+            answer(listing(), listing_text(), json)
+            return
+        from icans.study.simulate import simulate_scenario
+        from icans.study.simulate_flags import command_line, scenario_of
+
+        wanted = scenario_of(
+            scenario,
+            simulation={"days": days, "seed": seed},
+            patients={"product": product, "disease": disease, "n": patients, "care": care},
+            regimens=regimen or (), doses=dose or (), covariates=covariate or (), parameters=parameter or (),
+        )  # fmt: skip
+        result = simulate_scenario(wanted, output=output, overwrite=overwrite, threads=threads, command=command_line())
+        answer(result.as_dict(), result.text(), json)
+
+
+@app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(help="A data set; without it, the list.")] = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Download it into the cache (the licence is shown).")] = False,

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from icans.core.errors import ConfigError, DataError, IcansError, Problem
+from icans.core.errors import ConfigError, DataError, IcansError, ModelError, Problem
 from icans.core.progress import set_quiet
 
 EXIT_BAD_INPUT = 2
@@ -28,7 +28,7 @@ def guarded(json: bool, quiet: bool) -> Iterator[None]:
     set_quiet(quiet or json)
     try:
         yield
-    except (DataError, ConfigError) as error:
+    except (DataError, ConfigError, ModelError) as error:
         _fail(list(error.problems), json)
     except (IcansError, FileExistsError, FileNotFoundError, KeyError) as error:
         message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

@@ -10,7 +10,7 @@ import math
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -65,8 +65,8 @@ class SimulationSection(_Section):
     days: Number = 30.0
     every_h: Number = 6.0
     seed: int = Field(20240201, ge=0)
-    icans_scheme: str = "ASTCT"
-    crs_scheme: str = "ASTCT"
+    icans_scheme: str = "astct"
+    crs_scheme: str = "astct"
 
     @field_validator("days")
     @classmethod
@@ -74,6 +74,13 @@ class SimulationSection(_Section):
         if not 0 < value <= LONGEST_D:
             raise RefusedError(f"days above 0 and up to {LONGEST_D:g}", "The model is calibrated to the first month.")
         return value
+
+    @field_validator("icans_scheme", "crs_scheme")
+    @classmethod
+    def _scheme(cls, value: str, info: Any) -> str:
+        from icans.study.simulate_names import schemes
+
+        return _name_of("grading scheme", value, schemes(info.field_name.removesuffix("_scheme")))
 
     @field_validator("every_h")
     @classmethod
@@ -86,16 +93,19 @@ class SimulationSection(_Section):
 
 
 class PatientsSection(_Section):
-    """``[patients]``: product, disease and number; what is fixed in all of them.
+    """``[patients]``: product, disease and number; what is fixed in all of them; supportive care.
 
     One patient is the typical one of product and disease unless ``typical`` is false (then the first of the virtual
-    population). ``covariates`` and ``parameters`` hold for every patient.
+    population). ``trial``: patients like those of a study to which the population is calibrated. ``covariates`` and
+    ``parameters`` hold for every patient.
     """
 
     product: str = "axi-cel"
     disease: str = "LBCL"
     n: int = Field(1, ge=1, le=MOST_PATIENTS)
     typical: bool | None = None
+    care: str = "modern"
+    trial: str | None = None
     calibrated: bool = True
     covariates: dict[str, Number | bool] = Field(default_factory=dict)
     parameters: dict[str, Number] = Field(default_factory=dict)
@@ -113,6 +123,20 @@ class PatientsSection(_Section):
         from icans.study.simulate_names import diseases
 
         return _name_of("disease", value, diseases())
+
+    @field_validator("care")
+    @classmethod
+    def _care(cls, value: str) -> str:
+        from icans.study.simulate_names import eras
+
+        return _name_of("era of supportive care", value, eras())
+
+    @field_validator("trial")
+    @classmethod
+    def _trial(cls, value: str | None) -> str | None:
+        from icans.study.simulate_names import trials
+
+        return value if value is None else _name_of("trial", value, trials())
 
     @field_validator("covariates")
     @classmethod
@@ -242,12 +266,23 @@ class TriggerSection(_Section):
 
 
 class ArmSection(_Section):
-    """``[[arms]]``: one way to treat the same patients: named regimens, doses, triggers; or the product alone."""
+    """``[[arms]]``: one way to treat the same patients: named regimens, doses, triggers; or the product alone.
+
+    ``care`` replaces the supportive care of ``[patients]`` in this arm.
+    """
 
     name: str = Field(min_length=1, max_length=48)
+    care: str | None = None
     regimens: tuple[str, ...] = ()
     doses: tuple[DoseSection, ...] = ()
     triggers: tuple[TriggerSection, ...] = ()
+
+    @field_validator("care")
+    @classmethod
+    def _care(cls, value: str | None) -> str | None:
+        from icans.study.simulate_names import eras
+
+        return value if value is None else _name_of("era of supportive care", value, eras())
 
     @field_validator("regimens")
     @classmethod
@@ -290,9 +325,6 @@ class Scenario(_Section):
         return self.model_dump(mode="json")
 
 
-Kind = Literal["scenario", "options"]
-
-
 def read_scenario(path: Path | str) -> Scenario:
     """Read a scenario file.
 
@@ -301,9 +333,20 @@ def read_scenario(path: Path | str) -> Scenario:
     ConfigError
         With every problem of the file: where, what was found, what was expected, how to mend it.
     """
+    return make_scenario(read_raw(path), file=str(path))
+
+
+def read_raw(path: Path | str) -> dict[str, Any]:
+    """The plain values of a scenario file, not yet checked.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or is no TOML.
+    """
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         problem = Problem(str(path), None, None, None, "a readable scenario file", f"{error.strerror}.")
         raise ConfigError([problem]) from error
@@ -311,7 +354,6 @@ def read_scenario(path: Path | str) -> Scenario:
         raise ConfigError([Problem(str(path), None, None, None, "UTF-8 text", "Save the file as UTF-8.")]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Problem(str(path), None, None, None, "valid TOML", f"{error}.")]) from error
-    return make_scenario(raw, file=str(path))
 
 
 def make_scenario(raw: dict[str, Any], *, file: str = "scenario") -> Scenario:

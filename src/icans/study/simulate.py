@@ -1,0 +1,263 @@
+"""Simulations: a scenario in, a results folder with a page out. Everything in it is synthetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from icans.core.errors import ModelError, NotEstimableError, Problem
+from icans.core.files import atomic_folder, atomic_path, sha256, write_json
+from icans.core.progress import stage
+from icans.core.provenance import now, versions
+from icans.report import format as fmt
+from icans.report import quantities as words
+from icans.report.model import RunInfo
+from icans.report.simulation import write_simulation
+from icans.study import simulate_results as results
+from icans.study import simulate_setup as setup
+from icans.study.outputs import MARK, check_target, code_digest
+from icans.study.simulate_config import ArmSection, Scenario
+from icans.study.simulate_heads import heads_table
+from icans.study.simulate_page import as_toml, page_data, sentences, tables
+
+if TYPE_CHECKING:
+    from icans.mechanism.model import PatientModel
+
+#: The page of a results folder.
+PAGE = "simulate.html"
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated scenario, before it is written.
+
+    ``outcomes``: one row per patient and arm; ``incidence``, ``differences``: with intervals; ``bands``, ``regional``,
+    ``heads``: over time. All synthetic.
+    """
+
+    scenario: Scenario
+    runs: tuple[results.ArmRun, ...]
+    patients: setup.Patients
+    units: Mapping[str, str]
+    outcomes: pd.DataFrame
+    incidence: pd.DataFrame
+    differences: pd.DataFrame
+    worst: pd.DataFrame
+    bands: pd.DataFrame
+    regional: pd.DataFrame
+    heads: pd.DataFrame
+    failures: pd.DataFrame
+    model_key: str
+    seconds: Mapping[str, float]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms, in order."""
+        return tuple(run.name for run in self.runs)
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """Where the results lie, and what a reader should know first."""
+
+    folder: Path
+    sentences: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+    @property
+    def page(self) -> Path:
+        """The page."""
+        return self.folder / PAGE
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain JSON values."""
+        return {
+            "ok": True,
+            "synthetic": True,
+            "folder": str(self.folder),
+            "page": str(self.page),
+            "sentences": list(self.sentences),
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+    def text(self) -> str:
+        """The result for people."""
+        return "\n".join([*self.sentences, f"page: {self.page}"])
+
+
+def run_scenario(scenario: Scenario, *, threads: int | None = None) -> Simulation:
+    """Simulate every arm of a scenario in the same virtual patients.
+
+    Parameters
+    ----------
+    scenario
+        From :func:`icans.study.simulate_config.read_scenario`.
+    threads
+        Threads of the engine; the result is the same to the last bit for any number.
+
+    Raises
+    ------
+    ModelError
+        Doses, parameters or names that the model does not have or allow; nothing is integrated then.
+    NotEstimableError
+        No patient could be integrated.
+    """
+    clock = perf_counter()
+    model = setup.scenario_model(scenario)
+    patients = setup.make_patients(scenario, model)
+    names = setup.quantities_of(model, scenario.output.quantities)
+    _check_names(model, scenario)
+    times = np.arange(0.0, scenario.simulation.days * 24.0 + 1e-9, scenario.simulation.every_h)
+    seconds = {"setting up": perf_counter() - clock}
+    runs = []
+    for arm in scenario.arms:
+        clock = perf_counter()
+        with stage(f"simulating {fmt.plural(len(patients), 'virtual patient')}: {arm.name}"):
+            runs.append(_run_arm(scenario, arm, model, patients, times, names, threads))
+        seconds[arm.name] = perf_counter() - clock
+    both = results.kept(runs)
+    if not both.any():
+        reasons = runs[0].failures["reason"].value_counts() if len(runs[0].failures) else {}
+        raise NotEstimableError(f"no patient could be integrated in every arm: {dict(reasons)}")
+    table = pd.concat([results.outcomes(run, scenario) for run in runs], ignore_index=True)
+    table = table[table["patient"].isin(patients.ids[both])].reset_index(drop=True)
+    many = len(patients) > 1
+    arms = [run.name for run in runs]
+    return Simulation(
+        scenario=scenario, runs=tuple(runs), patients=patients, units=_units(model, names), outcomes=table,
+        incidence=results.incidence(table),
+        differences=results.differences(table, arms, scenario.simulation.seed) if many else _no_differences(),
+        worst=results.worst(table),
+        bands=results.bands(runs, [n for n in names if n in words.BY_NAME or n in scenario.output.quantities]),
+        regional=results.regional(runs), heads=heads_table(runs, scenario, both),
+        failures=pd.concat([run.failures.assign(arm=run.name) for run in runs], ignore_index=True),
+        model_key=model.key, seconds=seconds,
+    )  # fmt: skip
+
+
+def _no_differences() -> pd.DataFrame:
+    return pd.DataFrame(columns=["arm", "label", "value", "low", "high"])
+
+
+def _units(model: PatientModel, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: model.units.get(name, "1") for name in names}
+
+
+def _check_names(model: PatientModel, scenario: Scenario) -> None:
+    """Quantities of outputs and triggers must be states or definitions of the model."""
+    from icans.mechanism.parameters import unknown
+
+    have = {*model.state_names, *(d.name for d in model.definitions)}
+    wanted = [*scenario.output.quantities, *(t.quantity for arm in scenario.arms for t in arm.triggers)]
+    problems = [unknown("quantity of the model", name, have) for name in wanted if name not in have]
+    unused = [name for name in scenario.patients.parameters if name not in model.parameters]
+    problems += [
+        Problem("scenario", None, f"patients.parameters.{name}", None, "a parameter that this model uses",
+                "It belongs to a drug that no arm gives: remove it, or add the drug.")
+        for name in unused
+    ]  # fmt: skip
+    if problems:
+        raise ModelError(problems)
+
+
+def _run_arm(
+    scenario: Scenario, arm: ArmSection, model: PatientModel, patients: setup.Patients, times: Any,
+    names: tuple[str, ...], threads: int | None,
+) -> results.ArmRun:  # fmt: skip
+    from icans.mechanism.engine.simulate import simulate
+
+    found = simulate(
+        model, patients.parameters, setup.arm_doses(arm, patients), times, outputs=names, threads=threads,
+        triggers=setup.arm_triggers(scenario, arm, patients),
+    )  # fmt: skip
+    series = {name: np.asarray(found[name]) for name in names}
+    ok = np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in series.values()])
+    seen = setup.calibration(scenario).readings
+    return results.ArmRun(arm.name, patients.ids, seen, np.asarray(times), series, ok, _failures(found))
+
+
+def _failures(found: Any) -> pd.DataFrame:
+    rows = getattr(found, "failures", None)
+    if rows is None or len(rows) == 0:
+        return pd.DataFrame(columns=["patient", "time_h", "reason"])
+    return pd.DataFrame(rows)
+
+
+def simulate_scenario(
+    scenario: Scenario,
+    *,
+    output: Path | str | None = None,
+    overwrite: bool = False,
+    threads: int | None = None,
+    command: str = "",
+) -> SimulationResult:
+    """Simulate a scenario and write its results folder: run.json, tables/*.parquet, simulate.html.
+
+    Parameters
+    ----------
+    output
+        Results folder; by default ``results/<name of the scenario>``.
+    overwrite
+        Replace an earlier results folder. Other folders are never replaced.
+    command
+        What a reader types to do it again.
+
+    Raises
+    ------
+    FileExistsError
+        The folder exists (and is not ours to replace); told before anything is simulated.
+    ModelError
+        See :func:`run_scenario`.
+    """
+    folder = Path(output) if output is not None else Path("results") / _slug(scenario.simulation.name)
+    check_target(folder, overwrite)
+    started = now()
+    done = run_scenario(scenario, threads=threads)
+    clock = perf_counter()
+    with stage("writing the results"), atomic_folder(folder, overwrite=overwrite) as temporary:
+        for name, frame in tables(done).items():
+            _parquet(frame, temporary / "tables" / f"{name}.parquet")
+        finished = now()
+        data = page_data(done, RunInfo(
+            config=as_toml(scenario), command=command or f"icans simulate {MARK}", seed=scenario.simulation.seed,
+            started=started, finished=finished, versions=versions() | _engine_versions(), seconds=done.seconds,
+            facts={"Model": done.model_key[:16]},
+        ))  # fmt: skip
+        write_simulation(data, temporary / PAGE)
+        outputs = {str(p.relative_to(temporary)): sha256(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
+        write_json(temporary / MARK, {
+            "scenario": scenario.as_dict(), "synthetic": True, "seed": scenario.simulation.seed,
+            "versions": versions() | _engine_versions(), "code": code_digest(), "model": done.model_key,
+            "started": started, "finished": finished, "seconds": dict(done.seconds),
+            "sentences": list(sentences(done)), "outputs": outputs,
+        })  # fmt: skip
+    seconds = {**done.seconds, "writing": perf_counter() - clock}
+    return SimulationResult(folder, sentences(done), seconds)
+
+
+def _parquet(frame: pd.DataFrame, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        frame.assign(synthetic=True).to_parquet(temporary, index=False)
+
+
+def _engine_versions() -> dict[str, str]:
+    from importlib import metadata
+
+    found = {}
+    for name in ("sympy", "llvmlite", "numba"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _slug(name: str) -> str:
+    text = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
+    return "-".join(part for part in text.split("-") if part) or "simulation"
