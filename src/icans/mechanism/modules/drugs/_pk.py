@@ -36,7 +36,9 @@ def two_compartments(m: Builder, prefix: str, label: str, *, cleared: str = "1")
     m.flow(peripheral, f"{prefix}_q*({prefix}_conc - {peripheral}/{prefix}_v2)", "exchange with plasma")
 
 
-def depot(m: Builder, prefix: str, label: str, route: str, drug: str, *, rate: str, f: str = "1", lag: str = "0") -> None:
+def depot(
+    m: Builder, prefix: str, label: str, route: str, drug: str, *, rate: str, f: str = "1", lag: str = "0"
+) -> None:
     """A place from which a dose is absorbed by first order: gut (``po``), skin (``sc``), muscle (``im``)."""
     state = f"{prefix.upper()}_{route.upper()}"
     place = {"po": "gut", "sc": "skin", "im": "muscle"}[route]

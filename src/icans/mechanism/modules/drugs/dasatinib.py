@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("dasatinib", "Dasatinib", "LCK (CAR signalling)", "Hassouneh 2024, 10.3390/ph17060671",
            "Mestermann 2019, 10.1126/scitranslmed.aau5907")  # fmt: skip

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("defibrotide", "Defibrotide", "endothelium", "Jacobson 2023, 10.1182/bloodadvances.2023009961")
     one_compartment(m, "defi", "defibrotide")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("dexamethasone", "Dexamethasone", "glucocorticoid receptor", "Krzyzanski 2021, 10.1007/s10928-020-09730-z")
     two_compartments(m, "dexa", "dexamethasone", cleared=cyp3a4(m, "dexa"))

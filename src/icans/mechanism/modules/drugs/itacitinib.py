@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("itacitinib", "Itacitinib", "JAK1", "Covington 2020, 10.1016/j.ejphar.2020.173505",
            "Schroeder 2020, Blood Adv 4:1656")  # fmt: skip

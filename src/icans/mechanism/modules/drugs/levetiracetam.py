@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("levetiracetam", "Levetiracetam", "seizures (SV2A)", "Bilbao-Meseguer 2021, 10.3390/pharmaceutics13101690")
     two_compartments(m, "leve", "levetiracetam")

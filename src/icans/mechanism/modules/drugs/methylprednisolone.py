@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("methylprednisolone", "Methylprednisolone", "glucocorticoid receptor",
            "Hong 2007, 10.1007/s11095-006-9232-x")  # fmt: skip

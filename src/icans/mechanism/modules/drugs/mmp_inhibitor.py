@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("mmp_inhibitor", "MMP inhibitor", "matrix metalloproteinase 9", hypothetical=True)
     one_compartment(m, "mmpi", "MMP inhibitor")

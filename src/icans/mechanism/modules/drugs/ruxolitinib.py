@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("ruxolitinib", "Ruxolitinib", "JAK1 and JAK2", "Chen 2013, J Clin Pharmacol 53:721",
            "Appeldoorn 2023, 10.1007/s40262-023-01225-7")  # fmt: skip

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("s1p_modulator", "S1P modulator", "S1P receptor 1 of brain endothelium", "Huth 2019", hypothetical=True)
     two_compartments(m, "s1pm", "S1P modulator")

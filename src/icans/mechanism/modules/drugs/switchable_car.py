@@ -1,4 +1,4 @@
-"""A CAR that works only through an adaptor molecule, so that its activity follows the adaptor's dose. Hypothetical here.
+"""A CAR that works only through an adaptor molecule: its activity follows the dose of the adaptor. Hypothetical here.
 
 With this module in the model and no adaptor given the cells do nothing: the adaptor is the therapy. Withholding it is
 the safety switch; ``adap_gate`` set to 0 stops what still arrives.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("switchable_car", "Switchable CAR (adaptor)", "CAR signalling", hypothetical=True)
     one_compartment(m, "adap", "adaptor")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from icans.mechanism.patient import Options
 
 
-def declare(m: Builder, options: Options) -> None:  # noqa: ARG001 (every module has this signature)
+def declare(m: Builder, options: Options) -> None:
     """Declare the therapy."""
     m.drug("tie2_agonist", "Tie2 agonist", "Tie2", "Dirks and Meibohm 2010, 10.2165/11535960-000000000-00000",
            hypothetical=True)  # fmt: skip
