@@ -30,7 +30,7 @@ class Calibration:
 
     ``factors``: path -> factor (:func:`icans.population.products.multipliers`); ``cuts``: path -> value
     (:func:`icans.population.readings.readings`); ``axes``: names of the axes of the weights; ``tilts``: study ->
-    coefficients on them; ``ess``: study -> effective share of the sample; ``about``: seed, numbers of patients, command.
+    coefficients on them; ``ess``: study -> effective share of the sample; ``about``: seed, patients, command.
     """
 
     factors: Mapping[str, float] = field(default_factory=dict)

@@ -38,8 +38,8 @@ CUTS = (
     ("penn.3", 1.02, 2.6), ("penn.4", 1.5, 5.0),
     ("nt.1", 0.3, 2.0), ("nt.2", 0.8, 3.0), ("nt.3", 1.2, 4.0), ("nt.4", 1.8, 5.5), ("nt.5", 2.5, 6.4),
     ("nt.ctcae.stray", 0.0, 0.3), ("nt.ctcae_broad.stray", 0.2, 0.45), ("nt.fda.stray", 0.35, 0.6),
-    ("cut.iechs", 0.02, 0.9), ("cut.oedema", 0.001, 0.6), ("cut.encephalopathy", 0.3, 2.0), ("cut.seizure_share", 0.1, 8.0),
-    ("cut.slowing", 0.02, 0.6),
+    ("cut.iechs", 0.02, 0.9), ("cut.oedema", 0.001, 0.6), ("cut.encephalopathy", 0.3, 2.0),
+    ("cut.seizure_share", 0.1, 8.0), ("cut.slowing", 0.02, 0.6),
 )  # fmt: skip
 
 

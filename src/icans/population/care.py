@@ -1,7 +1,7 @@
 """What is given: the cells, prophylaxis, and supportive care that answers to what is seen.
 
-Care is a trigger on a latent severity: tocilizumab when CRS reaches a grade, dexamethasone when neurotoxicity does, as the
-era had it (``care.toml``). A trigger gives the dose for a typical weight; everything given to all is dosed by weight.
+Care is a trigger on a latent severity: tocilizumab when CRS reaches a grade, dexamethasone when neurotoxicity does, as
+the era had it (``care.toml``). A trigger doses for a typical weight; what is given to all is dosed by weight.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ USUAL_N, REPLICATES = 100, 100
 
 @dataclass(frozen=True)
 class Row:
-    """A target with what the population says: value, interval in which a study of that size would fall, inside or not."""
+    """A target, the simulated value, the interval in which a study of that size would fall, and inside or not."""
 
     target: Target
     value: float
@@ -91,13 +91,13 @@ def markdown(rows: Sequence[Row], calibration: artefact.Calibration) -> str:
     lines = [
         "# Virtual populations against published results",
         "",
-        "Everything simulated here is synthetic. Made by `python -m icans.population.clinic` from the stored population.",
+        "Everything simulated is synthetic. `python -m icans.population.clinic` makes it from the stored population.",
         "",
         "Bounds are those published or computed with the row; where a row has none, a rule stated before the first "
         "comparison gives them: a Wilson interval where the number of patients is known, else 20 % or 10 points for "
-        "shares; 20 % or one day for times; 0.10 for areas under curves; a factor of two for ratios of odds; 20 % or the "
-        "interval of a median for levels. Medians with the range or quartiles of patients as bounds are weak tests, "
-        "so the published value stands beside them. The simulated interval is where 95 % of studies of the published "
+        "shares; 20 % or one day for times; 0.10 for areas under curves; a factor of two for ratios of odds; 20 % or "
+        "the interval of a median for levels. Medians with the range or quartiles of patients as bounds are weak "
+        "tests, so the published value stands beside them. The simulated interval is where 95 % of studies of the published "
         "size would fall. Rows marked *validate* were used in no fit.",
         "",
         "| rows | inside | of | share |",

@@ -15,9 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from icans.population.observe import (
-    Array, Graded, Scheme, first_crossing, grade, median, share,
-)  # fmt: skip
+from icans.population.observe import Array, Graded, Scheme, first_crossing, grade, median, share
 
 Mask = npt.NDArray[np.bool_]
 
@@ -40,8 +38,8 @@ class Readings:
 class View:
     """A simulated population as a study saw it.
 
-    ``series``: output -> shape (n, T); ``times`` in days; ``noise``: reader's error of ``crs`` and ``nt``; ``stray``: see
-    :func:`icans.population.observe.grade`; ``treated`` first day of an immunomodulator (NaN: none) and ``steroid``
+    ``series``: output -> shape (n, T); ``times`` in days; ``noise``: reader's error of ``crs`` and ``nt``; ``stray``:
+    see :func:`icans.population.observe.grade`; ``treated`` first day of an immunomodulator (NaN: none) and ``steroid``
     whether steroids were given for neurotoxicity.
     """
 
@@ -72,13 +70,13 @@ class View:
                 made = grade(self.times, self.series["encephalopathy"], self.readings.nt[scheme], self.noise["nt"],
                              self.stray)  # fmt: skip
             self.cache[key] = made
-        return self.cache[key]  # type: ignore[no-any-return]
+        return self.cache[key]
 
     def hyperinflammation(self) -> Array:
         """Day of onset of IEC-HS (NaN: none)."""
         if "iec" not in self.cache:
             self.cache["iec"] = first_crossing(self.times, self.series["iechs_drive"], self.readings.cut["iechs"])
-        return self.cache["iec"]  # type: ignore[no-any-return]
+        return self.cache["iec"]
 
     def level(self, name: str, day: float | Array) -> Array:
         """Level of an output at a day (of each patient), between samples by a straight line."""

@@ -3,8 +3,8 @@
 A parameter varies on its own scale (log, logit or none; ``parameters/*.toml`` of the model) with its SD ``iiv``. Part
 of the deviation is shared: ``covariance.toml`` loads parameters on a few factors (inflammation, brain, ...), so that,
 say, the production of IL-6, interferon gamma and ferritin rise together; the rest is the parameter's own. A share of
-patients belongs to a class of low expanders (Mueller-Schoell 2021, Cancers 13:2782). Values outside a parameter's bounds are
-drawn again, the own part first; how often, and what had to be set to a bound after all, is counted and told.
+patients belongs to a class of low expanders (Mueller-Schoell 2021, Cancers 13:2782). Values outside a parameter's
+bounds are drawn again, the own part first; how often, and what had to be set to a bound after all, is counted and told.
 
 Every parameter and factor has a random stream of its own that is read from the start: patient i is the same whatever
 the number of patients, and a new parameter of the model leaves all others as they were.
@@ -224,15 +224,14 @@ def check_tables(table: ParameterTable) -> list[Problem]:
             problems.append(
                 Problem("effects.toml", None, entry["parameter"], entry["form"], f"one of {FORMS}", "Choose.")
             )
-        elif entry["form"] != "value" and entry["parameter"] in table:
-            if table[entry["parameter"]].transform == "none":
-                problems.append(Problem("effects.toml", None, entry["parameter"], entry["form"], "form 'value'",
-                                        "The parameter varies on its own scale, where factors have no meaning."))  # fmt: skip
+        elif entry["form"] != "value" and getattr(table.get(entry["parameter"]), "transform", "") == "none":
+            remedy = "The parameter varies on its own scale, where factors have no meaning."
+            problems.append(Problem("effects.toml", None, entry["parameter"], entry["form"], "form 'value'", remedy))
     named = {p for entry in covariance()["factor"].values() for p in entry["loading"]}
     problems += [unknown("parameter", name, table.names) for name in sorted(named - set(table.names))]
     for name in sorted(named):
         total = sum(load**2 for load in loadings(name).values())
         if total > 1.0:
-            problems.append(Problem("covariance.toml", None, name, f"{total:g}", "loadings whose squares add to at most 1",
-                                    "Lower them."))  # fmt: skip
+            expected = "loadings whose squares add to at most 1"
+            problems.append(Problem("covariance.toml", None, name, f"{total:g}", expected, "Lower them."))
     return problems

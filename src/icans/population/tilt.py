@@ -23,6 +23,8 @@ Array = npt.NDArray[np.float64]
 ENTROPY = 0.25
 #: Largest coefficient, in units per SD of an axis.
 MOST = 2.5
+#: Smallest effective share of the sample: below it the entropy weighs twice as much, and again.
+LEAST_ESS = 0.25
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Tilt:
-    """Coefficients by axis, the weights that they give (sum 1), and the effective sample size as a share of n."""
+    """Coefficients by axis, the weights that they give (sum 1), and the share of the effective sample size they leave."""
 
     coefficients: Array
     weights: Array
@@ -75,7 +77,7 @@ def tilt(axes: Array, moments: Sequence[Moment], base: Array | None = None, entr
     n, k = axes.shape
     start = np.full(n, 1.0 / n) if base is None else base / base.sum()
     if not moments:
-        return Tilt(np.zeros(k), start, effective(start))
+        return Tilt(np.zeros(k), start, 1.0)
 
     def loss(c: Array) -> tuple[float, Array]:
         w = weights_of(axes, c, start)
@@ -95,4 +97,7 @@ def tilt(axes: Array, moments: Sequence[Moment], base: Array | None = None, entr
 
     found = minimize(loss, np.zeros(k), jac=True, method="L-BFGS-B", bounds=[(-MOST, MOST)] * k)
     w = weights_of(axes, found.x, start)
-    return Tilt(np.asarray(found.x), w, effective(w))
+    made = Tilt(np.asarray(found.x), w, effective(w) / effective(start))
+    if made.ess < LEAST_ESS and entropy < 1e3:
+        return tilt(axes, moments, base, 2.0 * entropy)
+    return made
