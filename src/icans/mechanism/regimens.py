@@ -194,7 +194,8 @@ def read_regimens(path: str | Path) -> dict[str, Regimen]:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ModelError([Problem(str(path), None, None, None, "a TOML file", str(error))]) from error
-    made, problems = {}, []
+    made: dict[str, Regimen] = {}
+    problems: list[Problem] = []
     for name, entry in table.items():
         if name == "cuts":
             continue
