@@ -41,7 +41,7 @@ def declare(m: Builder, options: Options) -> None:
     ):
         m.handle(name, meaning)
     _signals(m, options)
-    _glia(m)
+    _glia(m, options)
     _neurons(m)
     _markers(m)
     _oedema(m)
@@ -67,10 +67,17 @@ def _signals(m: Builder, options: Options) -> None:
         m.let(signal, f"hill({blocks}*{_excess(name, options)}, {signal}_half)", "1", f"{meaning} signal in the brain")
 
 
-def _glia(m: Builder) -> None:
+def _glia(m: Builder, options: Options) -> None:
+    entered = " + ".join(f"share_{r}*(bbb_shut_{r}*IL6_rel + bbb_open_{r}*IL6_rel_open)" for r in options.regions)
+    m.let("il6_entered",
+          f"(({entered})*pos(IL6*(1 - inh_il6) - il6_base)"
+          " + phi_IL6*carrier_IL6/cns_v_isf*km_IL6*(hill(IL6*(1 - inh_il6), km_IL6) - hill(il6_base, km_IL6)))"
+          "/(isf_k + pvs_k + efflux_IL6 + kdeg_IL6)" if "IL6" in options.solutes else "0",
+          "pg/mL", "IL-6 that blood alone would sustain in the brain, above baseline (quasi-steady)")  # fmt: skip
     m.let("glia_licence",
-          "glia_w_ifng*cns_ifng + glia_w_gmcsf*cns_gmcsf + glia_w_leak*(bar_loss_mean - bar_loss_mean_0)",
-          "1", "activation of microglia that T cells and leaked plasma proteins license")  # fmt: skip
+          "glia_w_blood*hill(pos(il6_entered)*(1 - inh_il6r_cns)*(1 - inh_jak_cns), cns_blood_half)"
+          " + glia_w_ifng*cns_ifng + glia_w_gmcsf*cns_gmcsf + glia_w_leak*(bar_loss_mean - bar_loss_mean_0)",
+          "1", "activation of microglia that T cells, IL-6 from blood and leaked plasma proteins license")  # fmt: skip
     m.let("glia_gain", "1 + glia_w_il1*cns_il1 + glia_w_il6*cns_il6 + glia_w_tnf*cns_tnf", "1",
           "amplification by cytokines that glia make themselves or that reach them from blood")  # fmt: skip
     m.let("glia_drive", "glia_licence*glia_gain", "1", "activation of microglia")
