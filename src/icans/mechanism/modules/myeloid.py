@@ -55,4 +55,5 @@ def declare(m: Builder, options: Options) -> None:
     m.flow("MYE_R", f"mye_turnover*({recruit} - MYE_R - MYE_A - MYE_T)", "renewal; recruitment by MCP-1")
     m.move("MYE_R", "MYE_A", "myeloid_rate*MYE_R", "activation")
     m.move("MYE_A", "MYE_T", "mye_decay*MYE_A", "exhaustion: activated cells become refractory")
+    m.move("MYE_R", "MYE_T", "mye_steroid_shift*steroid*MYE_R", "glucocorticoids turn resting cells refractory")
     m.flow("MYE_T", "-mye_recovery*MYE_T", "death of refractory cells, which makes room for new ones")
