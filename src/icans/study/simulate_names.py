@@ -8,10 +8,12 @@ from importlib import import_module
 from typing import Any
 
 from icans.core.errors import Problem, UnitError
-from icans.mechanism.declare import Builder, Drug, Input
+from icans.mechanism.declare import Builder, Input
 from icans.mechanism.doses import unit_factor
 from icans.mechanism.parameters import unknown
 from icans.mechanism.patient import Options, available_drugs
+from icans.mechanism.regimens import regimens as therapy_regimens
+from icans.mechanism.therapies import therapies
 from icans.population import care as population_care
 from icans.population import covariates as population_covariates
 from icans.population import products as population_products
@@ -43,8 +45,14 @@ def trials() -> tuple[str, ...]:
 
 
 def regimens() -> tuple[str, ...]:
-    """Names of the regimens."""
-    return tuple(population_care.tables()["regimen"])
+    """Names of the regimens: those of therapies, and those that give the cells in another way."""
+    return tuple(dict.fromkeys([*therapy_regimens(), *cell_regimens()]))
+
+
+def cell_regimens() -> dict[str, Any]:
+    """Regimens that give the product in fractions, by name."""
+    about = population_care.tables()["regimen"]
+    return {name: entry for name, entry in about.items() if "cells" in entry}
 
 
 def schemes(toxicity: str) -> tuple[str, ...]:
@@ -58,22 +66,12 @@ def drugs() -> tuple[str, ...]:
 
 
 @cache
-def declared(drug: str) -> Builder:
-    """What the module of a drug declares."""
+def inputs(drug: str) -> tuple[Input, ...]:
+    """Where its doses go in."""
     builder = Builder()
     module = "cells" if drug == "car_t" else f"drugs.{drug}"
     import_module(f"icans.mechanism.modules.{module}").declare(builder, Options())
-    return builder
-
-
-def inputs(drug: str) -> tuple[Input, ...]:
-    """Where its doses go in."""
-    return tuple(i for i in declared(drug).inputs if i.drug == drug)
-
-
-def described(drug: str) -> Drug:
-    """Label, target, sources, and whether its use here is hypothetical."""
-    return next(d for d in declared(drug).drugs if d.name == drug)
+    return tuple(i for i in builder.inputs if i.drug == drug)
 
 
 def split_unit(unit: str) -> tuple[str, str]:
@@ -148,11 +146,9 @@ def listing() -> dict[str, Any]:
         "products": {name: about[name]["label"] for name in products()},
         "diseases": {name: cases[name]["label"] for name in diseases()},
         "care": {name: population_care.tables()["care"][name]["source"] for name in eras()},
-        "regimens": {name: population_care.tables()["regimen"][name]["source"] for name in regimens()},
-        "drugs": {
-            name: described(name).label + (" (HYPOTHETICAL)" if described(name).hypothetical else "")
-            for name in available_drugs()
-        },
+        "regimens": {name: entry.title for name, entry in therapy_regimens().items()}
+        | {name: entry["source"] for name, entry in cell_regimens().items()},
+        "drugs": {name: f"{entry.title}: {entry.target}" for name, entry in therapies().items()},
     }
 
 

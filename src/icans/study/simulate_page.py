@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from icans.mechanism.therapies import therapies
 from icans.report import format as fmt
 from icans.report import quantities as words
 from icans.report.model import RunInfo
 from icans.report.simulation import SimulationData
 from icans.study import simulate_results as results
 from icans.study import simulate_setup as setup
-from icans.study.simulate_names import described
 
 if TYPE_CHECKING:
     from icans.study.simulate import Simulation
@@ -69,7 +69,7 @@ def sentences(done: Simulation) -> tuple[str, ...]:
             one = done.incidence[done.incidence["arm"] == arm].set_index("label")
             told = [f"{label} {fmt.percent(one.loc[label, 'value'])}" for _, _, label in results.OUTCOMES]
             found.append(f"{arm}: {', '.join(told)}.")
-    strange = [described(d).label for d in setup.used_drugs(scenario) if described(d).hypothetical]
+    strange = [therapies()[d].label for d in setup.used_drugs(scenario) if therapies()[d].hypothetical]
     if strange:
         found.append(f"HYPOTHETICAL: {fmt.joined(strange)}; no human data in this use.")
     failed = int((~results.kept(done.runs)).sum())
@@ -84,7 +84,7 @@ def page_data(done: Simulation, run: RunInfo) -> SimulationData:
     """What the page shows."""
     scenario = done.scenario
     plan = setup.plan_table(scenario)
-    about = [described(d) for d in setup.used_drugs(scenario)]
+    about = [therapies()[d] for d in setup.used_drugs(scenario)]
     drugs = pd.DataFrame(
         [(d.name, d.label, d.target, d.hypothetical, "; ".join(d.sources)) for d in about],
         columns=["drug", "label", "target", "hypothetical", "sources"],

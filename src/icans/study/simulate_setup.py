@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +22,12 @@ from icans.population.products import draw_patients, multipliers, product
 from icans.population.sampling import Individuals, individuals
 from icans.population.tilt import weights_of
 from icans.study.simulate_config import ArmSection, DoseSection, PatientsSection, Scenario
-from icans.study.simulate_names import PER_BODY, split_unit
+from icans.study.simulate_names import PER_BODY, cell_regimens, split_unit, therapy_regimens
 
 if TYPE_CHECKING:
     from icans.mechanism.engine.simulate import Trigger
     from icans.mechanism.model import PatientModel
+    from icans.mechanism.regimens import Regimen, Rule
 
 #: Seeds tried until the one patient is no low expander (a typical patient is none).
 SEEDS_TRIED = 200
@@ -59,10 +60,14 @@ def used_drugs(scenario: Scenario) -> tuple[str, ...]:
     found: set[str] = set()
     for arm in scenario.arms:
         found |= set(supportive.drugs(care_of(scenario, arm)))
-        for name in arm.regimens:
-            found |= set(supportive.drugs("none", name))
+        found |= {drug for plan in plans(arm) for drug in plan.drugs}
         found |= {d.drug for d in (*arm.doses, *(d for t in arm.triggers for d in t.doses))}
     return tuple(sorted(found - {"car_t"}))
+
+
+def plans(arm: ArmSection) -> list[Regimen]:
+    """The regimens of therapies of an arm (those that only change how cells are given are left out)."""
+    return [therapy_regimens()[name] for name in arm.regimens if name in therapy_regimens()]
 
 
 def care_of(scenario: Scenario, arm: ArmSection) -> str:
@@ -162,16 +167,16 @@ def _fixed(covariates: pd.DataFrame, who: PatientsSection) -> pd.DataFrame:
 
 def arm_doses(arm: ArmSection, patients: Patients) -> list[list[Dose]]:
     """Doses of every patient of an arm: the product (as its regimen has it), regimens, single doses."""
-    fractions = [name for name in arm.regimens if "cells" in supportive.tables()["regimen"][name]]
+    fractions = [name for name in arm.regimens if name in cell_regimens()]
     made = supportive.given(patients.covariates, fractions[0] if fractions else "")
-    for name in arm.regimens:
-        for doses, extra in zip(made, supportive.given(patients.covariates, name)):
-            doses += [d for d in extra if d.drug != "car_t"]
     own_cells = any(d.drug == "car_t" for d in arm.doses)
     for place, doses in enumerate(made):
+        patient = patients.covariates.iloc[place]
         if own_cells:
-            doses[:] = [d for d in doses if d.drug != "car_t"]
-        doses += [_dose(entry, patients.covariates.iloc[place]) for entry in arm.doses]
+            doses.clear()
+        for plan in plans(arm):
+            doses += plan.given(float(patient["weight_kg"]), _body("/m2", patient))
+        doses += [_dose(entry, patient) for entry in arm.doses]
     return made
 
 
@@ -188,6 +193,9 @@ def arm_triggers(scenario: Scenario, arm: ArmSection, patients: Patients) -> tup
     made = list(
         supportive.triggers(care_of(scenario, arm), seen.crs["astct"].cuts, seen.nt["astct"].cuts, typical_kg=weight)
     )
+    cuts = {"crs": seen.crs["astct"].cuts, "icans": seen.nt["astct"].cuts}
+    for plan in plans(arm):
+        made += plan.triggers(weight, _surface(weight), cuts=cuts)
     for number, rule in enumerate(arm.triggers, 1):
         up = rule.above is not None
         level = rule.above if rule.above is not None else rule.below
@@ -214,8 +222,12 @@ def _body(tail: str, patient: pd.Series) -> float:
     name = PER_BODY[tail]
     if name in patient.index:
         return float(patient[name])
-    # Body surface from weight alone (Livingston and Lee 2001, doi 10.1152/ajpendo.2001.281.3.E586).
-    return 0.1173 * float(patient["weight_kg"]) ** 0.6466
+    return _surface(float(patient["weight_kg"]))
+
+
+def _surface(weight_kg: float) -> float:
+    """Body surface from weight alone (Livingston and Lee 2001, doi 10.1152/ajpendo.2001.281.3.E586), m2."""
+    return 0.1173 * weight_kg**0.6466
 
 
 def plan_table(scenario: Scenario) -> pd.DataFrame:
@@ -225,12 +237,14 @@ def plan_table(scenario: Scenario) -> pd.DataFrame:
         care = care_of(scenario, arm)
         rows.append((arm.name, "car_t", scenario.patients.product, "day 0"))
         for name in arm.regimens:
-            entry = supportive.tables()["regimen"][name]
-            rows += [(arm.name, d["drug"], f"{d['amount']:g} {d['unit']}", _when(d)) for d in entry.get("doses", ())]
-            if "cells" in entry:
-                rows.append(
-                    (arm.name, "car_t", "fractions of the dose", "days " + _list(h / 24 for h, _ in entry["cells"]))
-                )
+            if name in cell_regimens():
+                days = ", ".join(f"{h / 24:g}" for h, _ in cell_regimens()[name]["cells"])
+                rows.append((arm.name, "car_t", "fractions of the dose", f"days {days}"))
+        for plan in plans(arm):
+            rows += [(arm.name, d.drug, f"{d.amount:g} {d.unit}", _when(asdict(d))) for d in plan.doses]
+            rows += [
+                (arm.name, d.drug, f"{d.amount:g} {d.unit}", _seen(rule)) for rule in plan.rules for d in rule.give
+            ]
         rows += [
             (arm.name, d.drug, f"{d.amount:g} {d.unit}", _when(d.model_dump() | {"time_h": d.start_h}))
             for d in arm.doses
@@ -253,8 +267,10 @@ def _when(entry: dict[str, object]) -> str:
     return text if count == 1 else f"from {text}, every {float(entry['every_h']):g} h, {count} times"  # type: ignore[arg-type]
 
 
-def _list(values: object) -> str:
-    return ", ".join(f"{v:g}" for v in values)  # type: ignore[attr-defined]
+def _seen(rule: Rule) -> str:
+    if rule.watch in ("crs", "icans"):
+        return f"upon {rule.watch.upper()} grade {rule.level:g}"
+    return f"upon {rule.watch} {'above' if rule.direction == 'up' else 'below'} {rule.level:g}"
 
 
 def quantities_of(model: PatientModel, extra: Sequence[str]) -> tuple[str, ...]:

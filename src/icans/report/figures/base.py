@@ -94,7 +94,8 @@ def _inline(svg: str, name: str, alt: str) -> str:
     svg = re.sub(r'xlink:href="#', f'xlink:href="#{name}-', svg)
     svg = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1var(--font)", svg)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--font)", svg)
-    svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)
+    # numbers of coordinates lose what nobody sees; words between tags (a tick that says 0.001) stay
+    svg = re.sub(r">[^<]+<|(\d+\.\d{2})\d+", lambda match: match[1] or match[0], svg)
     svg = re.sub(r"\n\s+", "\n", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
 
