@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 import numpy as np
 import numpy.typing as npt
@@ -146,9 +147,20 @@ def read_parameters() -> ParameterTable:
         Entries that are incomplete, out of their own bounds, or named twice; all of them.
     """
     folder = resources.files(__package__) / "parameters"
+    return read_table(sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name))
+
+
+def read_table(files: Iterable[Traversable]) -> ParameterTable:
+    """The parameters of these files, in order.
+
+    Raises
+    ------
+    ModelError
+        Entries that are incomplete, out of their own bounds, or named twice; all of them.
+    """
     rows: list[Parameter] = []
     problems: list[Problem] = []
-    for file in sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name):
+    for file in files:
         for name, entry in tomllib.loads(file.read_text(encoding="utf-8")).items():
             problems += _entry_problems(file.name, name, entry)
             if not problems:
