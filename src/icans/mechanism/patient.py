@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
 
 from icans.core.errors import ModelError, Problem
 from icans.mechanism.declare import Builder
@@ -120,8 +119,5 @@ def _model(options: Options) -> PatientModel:
     builder = Builder()
     modules = [name for name in MODULES if options.brain or name not in BRAIN]
     for name in (*modules, *(f"drugs.{d}" for d in options.drugs)):
-        path = f"icans.mechanism.modules.{name}"
-        if find_spec(path) is None:  # while modules are being written
-            continue
-        import_module(path).declare(builder, options)
+        import_module(f"icans.mechanism.modules.{name}").declare(builder, options)
     return assemble(builder, read_parameters())

@@ -105,10 +105,11 @@ def _phenotypes(m: Builder) -> None:
     m.state("CAR_X", "/uL", "effector CAR T cells in tumour and marrow")
     m.state("CAR_E", "/uL", "effector CAR T cells in blood")
     m.let("CAR_M", "CAR_TN + CAR_TCM", "/uL", "CAR T cells that can renew themselves")
-    m.let("car_share_te", "1 - car_share_tn - car_share_tcm - car_share_tem", "1", "effectors in the product")
+    parts = (("CAR_TN", "tn"), ("CAR_TCM", "tcm"), ("CAR_TEM", "tem"), ("CAR_X", "te"))
+    m.let("car_mix_sum", " + ".join(f"car_mix_{part}" for _, part in parts), "1", "sum of the product's parts")
     m.flow("CAR_P", "-car_priming*CAR_P", "end of priming")
-    for state, share in (("CAR_TN", "tn"), ("CAR_TCM", "tcm"), ("CAR_TEM", "tem"), ("CAR_X", "te")):
-        m.flow(state, f"car_share_{share}*car_priming*CAR_P", "end of priming")
+    for state, part in parts:
+        m.flow(state, f"car_mix_{part}/car_mix_sum*car_priming*CAR_P", "end of priming")
     for state, fit in (("CAR_TN", "car_fit_tn*"), ("CAR_TCM", "car_fit_tcm*"), ("CAR_TEM", "car_fit_tem*")):
         m.flow(state, f"{fit}car_growth*{state}", "growth")
     m.flow("CAR_X", "car_growth*CAR_X", "growth")
