@@ -6,51 +6,18 @@ knows, numbers against their bounds, units against what a drug is given in.
 
 from __future__ import annotations
 
-import math
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from icans.core.errors import ConfigError, Problem
-from icans.mechanism.parameters import read_parameters, unknown
+from icans.study.simulate_refusals import ManyRefusedError, Number, RefusedError, name_of, problems_of
 
 #: Longest simulated time, days, and most patients of one arm.
 LONGEST_D = 400.0
 MOST_PATIENTS = 200_000
-
-
-class RefusedError(ValueError):
-    """A value that cannot be, with what was expected and the remedy."""
-
-    def __init__(self, expected: str, remedy: str) -> None:
-        super().__init__(expected)
-        self.expected, self.remedy = expected, remedy
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise RefusedError("a number", "Write it without quotes.")
-    if not math.isfinite(value):
-        raise RefusedError("a finite number", "NaN and infinity are never guessed at: give the value.")
-    return float(value)
-
-
-Number = Annotated[float, BeforeValidator(_number)]
-
-
-def _name_of(kind: str, value: str, names: Iterable[str]) -> str:
-    """``value`` if it is one of ``names``; else refused with the nearest."""
-    known = sorted(names)
-    if value not in known:
-        near = unknown(kind, value, known).remedy
-        listed = ", ".join(known) if len(known) <= 30 else f"{len(known)} names, see icans simulate --list"
-        raise RefusedError(
-            f"a {kind} that exists: {listed}", near if near.startswith("Did") else "Choose one of these."
-        )
-    return value
 
 
 class _Section(BaseModel):
@@ -80,7 +47,7 @@ class SimulationSection(_Section):
     def _scheme(cls, value: str, info: Any) -> str:
         from icans.study.simulate_names import schemes
 
-        return _name_of("grading scheme", value, schemes(info.field_name.removesuffix("_scheme")))
+        return name_of("grading scheme", value, schemes(info.field_name.removesuffix("_scheme")))
 
     @field_validator("every_h")
     @classmethod
@@ -107,61 +74,56 @@ class PatientsSection(_Section):
     care: str = "modern"
     trial: str | None = None
     calibrated: bool = True
-    covariates: dict[str, Number | bool] = Field(default_factory=dict)
-    parameters: dict[str, Number] = Field(default_factory=dict)
+    covariates: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("product")
     @classmethod
     def _product(cls, value: str) -> str:
         from icans.study.simulate_names import products
 
-        return _name_of("product", value, products())
+        return name_of("product", value, products())
 
     @field_validator("disease")
     @classmethod
     def _disease(cls, value: str) -> str:
         from icans.study.simulate_names import diseases
 
-        return _name_of("disease", value, diseases())
+        return name_of("disease", value, diseases())
 
     @field_validator("care")
     @classmethod
     def _care(cls, value: str) -> str:
         from icans.study.simulate_names import eras
 
-        return _name_of("era of supportive care", value, eras())
+        return name_of("supportive care", value, eras())
 
     @field_validator("trial")
     @classmethod
     def _trial(cls, value: str | None) -> str | None:
         from icans.study.simulate_names import trials
 
-        return value if value is None else _name_of("trial", value, trials())
+        return value if value is None else name_of("trial", value, trials())
 
     @field_validator("covariates")
     @classmethod
-    def _covariates(cls, values: dict[str, float | bool]) -> dict[str, float | bool]:
+    def _covariates(cls, values: dict[str, Any], info: Any) -> dict[str, Any]:
         from icans.study.simulate_names import covariate_problems
 
-        found = covariate_problems(values)
-        if found:
-            raise RefusedError("; ".join(f.expected for f in found), " ".join(f.remedy for f in found))
+        wrong = covariate_problems(values, info.data.get("disease", "LBCL"))
+        if wrong:
+            raise ManyRefusedError(wrong)
         return values
 
     @field_validator("parameters")
     @classmethod
-    def _parameters(cls, values: dict[str, float]) -> dict[str, float]:
-        table = read_parameters()
-        wrong = []
-        for name, value in values.items():
-            if name not in table:
-                wrong.append(f"{name}: no such parameter ({unknown('parameter', name, table.names).remedy})")
-            elif not table[name].lower <= value <= table[name].upper:
-                row = table[name]
-                wrong.append(f"{name} = {value:g}: {row.meaning}, from {row.lower:g} to {row.upper:g} {row.unit}")
+    def _parameters(cls, values: dict[str, Any]) -> dict[str, Any]:
+        from icans.study.simulate_names import parameter_problems
+
+        wrong = parameter_problems(values)
         if wrong:
-            raise RefusedError("; ".join(wrong), "Correct the names and keep the values inside their bounds.")
-        return values
+            raise ManyRefusedError(wrong)
+        return {name: float(value) for name, value in values.items()}
 
     @model_validator(mode="after")
     def _one(self) -> PatientsSection:
@@ -181,9 +143,9 @@ class DoseSection(_Section):
     drug: str
     amount: Number
     unit: str
+    route: str = Field("iv", validate_default=True)
     day: Number | None = None
-    time_h: Number | None = None
-    route: str = "iv"
+    time_h: Number | None = Field(None, validate_default=True)
     duration_h: Number = 0.0
     every_h: Number | None = None
     count: int = Field(1, ge=1, le=10_000)
@@ -193,7 +155,7 @@ class DoseSection(_Section):
     def _drug(cls, value: str) -> str:
         from icans.study.simulate_names import drugs
 
-        return _name_of("drug", value, drugs())
+        return name_of("drug", value, drugs())
 
     @field_validator("amount")
     @classmethod
@@ -204,37 +166,48 @@ class DoseSection(_Section):
 
     @field_validator("unit")
     @classmethod
-    def _unit(cls, value: str) -> str:
+    def _unit(cls, value: str, info: Any) -> str:
         from icans.study.simulate_names import unit_problem
 
-        wrong = unit_problem(value)
+        wrong = unit_problem(value, info.data.get("drug"))
         if wrong:
-            raise RefusedError(wrong, "Say what the amount is in, for example mg, mg/kg or 1e6 cells.")
+            raise RefusedError(*wrong)
+        return value
+
+    @field_validator("route")
+    @classmethod
+    def _route(cls, value: str, info: Any) -> str:
+        from icans.study.simulate_names import routes
+
+        drug = info.data.get("drug")
+        if drug is not None and value not in routes(drug):
+            raise RefusedError(f"a route of {drug}: {', '.join(routes(drug))}", "Choose one of these.")
+        return value
+
+    @field_validator("time_h")
+    @classmethod
+    def _when(cls, value: float | None, info: Any) -> float | None:
+        if "day" in info.data and (info.data["day"] is None) == (value is None):
+            raise RefusedError(
+                "exactly one of day and time_h", "Say when it is given, in days or in hours since the infusion."
+            )
         return value
 
     @field_validator("duration_h", "every_h")
     @classmethod
     def _hours(cls, value: float | None, info: Any) -> float | None:
-        if value is not None and (value < 0 or (info.field_name == "every_h" and value == 0)):
-            raise RefusedError(
-                "hours of at least 0" if info.field_name == "duration_h" else "hours above 0", "Correct it."
-            )
+        if info.field_name == "every_h" and value is not None and value <= 0:
+            raise RefusedError("hours above 0", "It is the time between two doses.")
+        if info.field_name == "duration_h" and value is not None and value < 0:
+            raise RefusedError("hours of at least 0", "It is how long an infusion runs; 0: a bolus.")
         return value
 
-    @model_validator(mode="after")
-    def _whole(self) -> DoseSection:
-        from icans.study.simulate_names import dose_problem
-
-        if (self.day is None) == (self.time_h is None):
-            raise RefusedError(
-                "exactly one of day and time_h", "Say when it is given, in days or in hours since infusion."
-            )
-        if self.count > 1 and self.every_h is None:
+    @field_validator("count")
+    @classmethod
+    def _count(cls, value: int, info: Any) -> int:
+        if value > 1 and "every_h" in info.data and info.data["every_h"] is None:
             raise RefusedError("every_h where count is above 1", "Give the hours between doses.")
-        wrong = dose_problem(self.drug, self.unit, self.route)
-        if wrong:
-            raise RefusedError(*wrong)
-        return self
+        return value
 
     @property
     def start_h(self) -> float:
@@ -250,19 +223,25 @@ class TriggerSection(_Section):
 
     quantity: str
     above: Number | None = None
-    below: Number | None = None
+    below: Number | None = Field(None, validate_default=True)
     doses: tuple[DoseSection, ...] = Field(min_length=1)
     delay_h: Number = 0.0
     lockout_h: Number = 24.0
     at_most: int = Field(1, ge=1, le=100)
 
-    @model_validator(mode="after")
-    def _one_threshold(self) -> TriggerSection:
-        if (self.above is None) == (self.below is None):
+    @field_validator("below")
+    @classmethod
+    def _one_threshold(cls, value: float | None, info: Any) -> float | None:
+        if "above" in info.data and (info.data["above"] is None) == (value is None):
             raise RefusedError("exactly one of above and below", "Give the threshold in the unit of the quantity.")
-        if self.delay_h < 0 or self.lockout_h < 0:
-            raise RefusedError("delay_h and lockout_h of at least 0", "Correct them.")
-        return self
+        return value
+
+    @field_validator("delay_h", "lockout_h")
+    @classmethod
+    def _hours(cls, value: float) -> float:
+        if value < 0:
+            raise RefusedError("hours of at least 0", "Correct it.")
+        return value
 
 
 class ArmSection(_Section):
@@ -282,7 +261,7 @@ class ArmSection(_Section):
     def _care(cls, value: str | None) -> str | None:
         from icans.study.simulate_names import eras
 
-        return value if value is None else _name_of("era of supportive care", value, eras())
+        return value if value is None else name_of("supportive care", value, eras())
 
     @field_validator("regimens")
     @classmethod
@@ -290,7 +269,7 @@ class ArmSection(_Section):
         from icans.study.simulate_names import regimens
 
         for value in values:
-            _name_of("regimen", value, regimens())
+            name_of("regimen", value, regimens())
         return values
 
 
@@ -361,43 +340,13 @@ def make_scenario(raw: dict[str, Any], *, file: str = "scenario") -> Scenario:
     try:
         return Scenario.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError([_problem(file, line) for line in error.errors()]) from error
+        raise ConfigError([p for line in error.errors() for p in problems_of(file, line, _settings())]) from error
 
 
-def _problem(file: str, line: Any) -> Problem:
-    where = ".".join(str(part + 1) if isinstance(part, int) else str(part) for part in line["loc"]) or None
-    given = line["input"]
-    value = None if line["type"] == "missing" or isinstance(given, (dict, list, BaseModel)) else repr(given)
-    cause = line.get("ctx", {}).get("error")
-    if isinstance(cause, RefusedError):
-        return Problem(file, None, where, value, cause.expected, cause.remedy)
-    if line["type"] == "missing":
-        return Problem(file, None, where, None, "a value", _MISSING.get(str(line["loc"][-1]), "Add it."))
-    if line["type"] == "extra_forbidden":
-        return Problem(file, None, where, value, "a known setting", "Remove it" + _suggestion(line["loc"]))
-    return Problem(file, None, where, value, line["msg"], "See the page on simulations of the documentation.")
+#: Sections, for the remedy of a misspelt setting.
+_SECTIONS = (SimulationSection, PatientsSection, ArmSection, DoseSection, TriggerSection, OutputSection, Scenario)
 
 
-_MISSING = {
-    "unit": "Say what the amount is in, for example mg, mg/kg or 1e6 cells; no unit is guessed.",
-    "amount": "Give what is administered.",
-    "drug": "Name the drug; icans simulate --list shows them.",
-}
-
-
-def _suggestion(loc: tuple[Any, ...]) -> str:
-    from difflib import get_close_matches
-
-    known: set[str] = set()
-    for section in (
-        SimulationSection,
-        PatientsSection,
-        ArmSection,
-        DoseSection,
-        TriggerSection,
-        OutputSection,
-        Scenario,
-    ):
-        known |= set(section.model_fields)
-    near = get_close_matches(str(loc[-1]), sorted(known), n=1)
-    return f", or write {near[0]!r}." if near else "."
+def _settings() -> list[str]:
+    """Every setting of every section."""
+    return sorted({name for section in _SECTIONS for name in section.model_fields})

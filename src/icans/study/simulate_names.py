@@ -7,10 +7,10 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from icans.core.errors import Problem, UnitError
+from icans.core.errors import UnitError
 from icans.mechanism.declare import Builder, Input
 from icans.mechanism.doses import unit_factor
-from icans.mechanism.parameters import unknown
+from icans.mechanism.parameters import read_parameters, unknown
 from icans.mechanism.patient import Options, available_drugs
 from icans.mechanism.regimens import regimens as therapy_regimens
 from icans.mechanism.therapies import therapies
@@ -82,60 +82,81 @@ def split_unit(unit: str) -> tuple[str, str]:
     return unit, ""
 
 
-def unit_problem(unit: str) -> str:
-    """What is wrong with a unit of dose; empty if nothing."""
+def routes(drug: str) -> tuple[str, ...]:
+    """Routes by which a drug can be given."""
+    return tuple(sorted({route for entry in inputs(drug) for route in entry.routes}))
+
+
+def unit_problem(unit: str, drug: str | None = None) -> tuple[str, str] | None:
+    """What is wrong with a unit of dose (of a drug), as (expected, remedy); None if nothing."""
     from icans.core.units import ucum
-    from icans.mechanism.doses import _code
 
     plain, _ = split_unit(unit.strip())
+    targets = [entry.unit for entry in inputs(drug)] if drug is not None else []
+    form = f"a unit that converts to {targets[0]}" if targets else "a unit of dose"
+    remedy = "Say what the amount is in, for example mg, mg/kg or 1e6 cells; no unit is guessed."
     if not plain:
-        return "a unit"
+        return form, remedy
+    if not targets:
+        try:
+            ucum(plain)
+        except (UnitError, ValueError):
+            if not plain.endswith("cells"):
+                return form, remedy
+        return None
     try:
-        ucum(_code(plain))
+        unit_factor(plain, targets[0])
     except (UnitError, ValueError):
-        return "a unit of dose"
-    return ""
-
-
-def dose_problem(drug: str, unit: str, route: str) -> tuple[str, str] | None:
-    """What is wrong with route or unit for a drug that exists: (expected, remedy); None if nothing."""
-    offered = inputs(drug)
-    routes = sorted({r for i in offered for r in i.routes})
-    if route not in routes:
-        return f"a route that {drug} has: {', '.join(routes)} (got {route!r})", "Choose one of these."
-    target = next(i.unit for i in offered if route in i.routes)
-    try:
-        unit_factor(split_unit(unit)[0], target)
-    except (UnitError, ValueError):
-        return f"a unit that converts to {target} (got {unit!r})", f"{drug} is given in {target}, or {target}/kg."
+        return form, remedy
     return None
 
 
-def covariate_problems(values: Mapping[str, Any], disease: str = "LBCL") -> list[Problem]:
-    """Covariates that do not exist or lie outside what the population has."""
+Entry = tuple[str, Any, str, str]
+
+
+def parameter_problems(values: Mapping[str, Any]) -> list[Entry]:
+    """Parameters that do not exist, are no numbers, or lie outside their bounds: (name, value, expected, remedy)."""
+    table = read_parameters()
+    found: list[Entry] = []
+    for name, value in values.items():
+        if name not in table:
+            found.append((name, value, "the name of a parameter", unknown("parameter", name, table.names).remedy))
+            continue
+        row = table[name]
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (good and row.lower <= value <= row.upper):
+            found.append((name, value, f"a number from {row.lower:g} to {row.upper:g} {row.unit}",
+                          f"It is the {row.meaning}."))  # fmt: skip
+    return found
+
+
+def covariate_problems(values: Mapping[str, Any], disease: str = "LBCL") -> list[Entry]:
+    """Covariates that do not exist or lie outside what the population has: (name, value, expected, remedy)."""
     about = population_covariates.distribution(disease)
     known = [name for kind in about.values() for name in kind]
-    found = []
+    found: list[Entry] = []
     for name, value in values.items():
-        if name in about["numeric"]:
-            entry = about["numeric"][name]
-            if isinstance(value, bool) or not entry["low"] <= value <= entry["high"]:
-                expected = f"{name} from {entry['low']:g} to {entry['high']:g} {entry['unit']} (got {value!r})"
-                found.append(Problem("covariates", None, name, repr(value), expected, f"Correct {name}."))
-        elif name in about["share"]:
-            if value not in (0, 1, True, False):
-                expected = f"{name} true or false (got {value!r})"
-                found.append(Problem("covariates", None, name, repr(value), expected, f"Correct {name}."))
-        elif name in about["count"]:
-            entry = about["count"][name]
-            if isinstance(value, bool) or value != int(value) or not entry["least"] <= value <= entry["most"]:
-                expected = f"{name} a whole number from {entry['least']} to {entry['most']} (got {value!r})"
-                found.append(Problem("covariates", None, name, repr(value), expected, f"Correct {name}."))
-        else:
-            remedy = unknown("covariate", name, known).remedy
-            expected = f"a covariate of the population (got {name!r}): {', '.join(known)}"
-            found.append(Problem("covariates", None, name, repr(value), expected, remedy))
+        if name not in known:
+            found.append((name, value, "the name of a covariate", unknown("covariate", name, known).remedy))
+            continue
+        wrong = _covariate_problem(name, value, about)
+        if wrong:
+            found.append((name, value, wrong, f"Give {name.replace('_', ' ')} as it can be in {disease}."))
     return found
+
+
+def _covariate_problem(name: str, value: Any, about: Mapping[str, Mapping[str, Any]]) -> str:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name in about["numeric"]:
+        entry = about["numeric"][name]
+        inside = number and entry["low"] <= value <= entry["high"]
+        unit = "years" if entry["unit"] == "a" else entry["unit"]
+        return "" if inside else f"a number from {entry['low']:g} to {entry['high']:g} {unit}"
+    if name in about["share"]:
+        return "" if isinstance(value, bool) else "true or false"
+    entry = about["count"][name]
+    inside = number and value == value and value == int(value) and entry["least"] <= value <= entry["most"]
+    return "" if inside else f"a whole number from {entry['least']} to {entry['most']}"
 
 
 def listing() -> dict[str, Any]:

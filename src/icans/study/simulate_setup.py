@@ -15,6 +15,7 @@ from icans.core.random import stream
 from icans.mechanism.doses import Dose
 from icans.mechanism.parameters import ParameterTable, bound_problems
 from icans.mechanism.patient import patient_model
+from icans.mechanism.regimens import regimens as therapy_regimens
 from icans.population import artefact, studies
 from icans.population import care as supportive
 from icans.population.covariates import distribution
@@ -22,7 +23,7 @@ from icans.population.products import draw_patients, multipliers, product
 from icans.population.sampling import Individuals, individuals
 from icans.population.tilt import weights_of
 from icans.study.simulate_config import ArmSection, DoseSection, PatientsSection, Scenario
-from icans.study.simulate_names import PER_BODY, cell_regimens, split_unit, therapy_regimens
+from icans.study.simulate_names import PER_BODY, cell_regimens, split_unit
 
 if TYPE_CHECKING:
     from icans.mechanism.engine.simulate import Trigger

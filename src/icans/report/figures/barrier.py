@@ -92,7 +92,7 @@ def fig_barrier_map(regional: pd.DataFrame, arms: Sequence[str], days: Sequence[
         )
     bar = fig.colorbar(ScalarMappable(norm, cmap), ax=axes, orientation="horizontal", shrink=0.5, aspect=38, pad=0.03)
     bar.set_label("Integrity of the barrier (1: intact)", fontsize=8)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return fig
 
 

@@ -198,9 +198,11 @@ def _dose_lane(ax: Axes, doses: pd.DataFrame, drugs: Sequence[str], hypothetical
         rows = doses[doses["drug"] == drug]
         start = rows["time_h"].to_numpy(dtype=float) / 24
         length = rows["duration_h"].to_numpy(dtype=float) / 24
-        look = {"color": style.PAPER, "edgecolor": style.WARM, "hatch": "/////"} if drug in hypothetical else {
-            "color": style.WARM}  # fmt: skip
-        ax.barh(np.full(len(start), y), np.maximum(length, 0.18), left=start, height=0.55, lw=0.8, **look)
+        bars = ax.barh(
+            np.full(len(start), y), np.maximum(length, 0.18), left=start, height=0.55, lw=0.8, color=style.WARM
+        )
+        for bar in bars if drug in hypothetical else ():
+            bar.set(facecolor=style.PAPER, edgecolor=style.WARM, hatch="/////")
     ax.set_ylim(len(drugs) - 0.45, -0.55)
     ax.set_yticks(range(len(drugs)), [drug_label(d, hypothetical) for d in drugs])
     base.bare(ax)
