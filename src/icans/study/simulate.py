@@ -135,7 +135,7 @@ def run_scenario(scenario: Scenario, *, threads: int | None = None) -> Simulatio
         differences=results.differences(table, arms, scenario.simulation.seed) if many else _no_differences(),
         worst=results.worst(table),
         bands=results.bands(runs, [n for n in names if n in words.BY_NAME or n in scenario.output.quantities]),
-        regional=results.regional(runs), heads=heads_table(runs, scenario, both),
+        regional=results.regional(runs), heads=heads_table(runs, model, both),
         failures=pd.concat([run.failures.assign(arm=run.name) for run in runs], ignore_index=True),
         model_key=model.key, seconds=seconds,
     )  # fmt: skip
