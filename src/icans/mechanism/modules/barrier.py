@@ -80,7 +80,11 @@ def _score(m: Builder) -> None:
 def _metalloproteinase(m: Builder) -> None:
     m.state("MMP", "1", "metalloproteinase activity at the barrier, relative", "1")
     m.flow("MMP", "mmp_out*(1 - MMP)", "turnover")
-    m.flow("MMP", "mmp_out*mmp_rise*(0.5*hill(MYE_A, mmp_mye_half) + 0.5*il1_local)", "activated myeloid cells, IL-1")
+    m.flow(
+        "MMP",
+        "mmp_out*mmp_rise*((1 - mmp_il1)*hill(MYE_A, mmp_mye_half) + mmp_il1*il1_local)",
+        "activated myeloid cells, IL-1",
+    )
     m.let("bbb_attack", "bbb_break*(1 - bbb_mmp_share + bbb_mmp_share*MMP*(1 - inh_mmp))", "1/h",
           "disruption at unit drive")  # fmt: skip
     m.let("bbb_mending", "bbb_repair*(1 + bbb_s1p*s1p_support)", "1/h", "repair")

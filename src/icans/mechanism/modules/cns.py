@@ -66,10 +66,10 @@ def _cytokine(m: Builder, name: str, options: Options) -> None:
         carrier = {"influx": _carrier(name, False), "influx_0": _carrier(name, True)}
     solute(
         m, name, plasma=name, baseline=base, regions=options.regions, label=LABELS[name],
-        produced=made, basal=f"basal_{name}", degraded=f"kdeg_{name}", efflux=f"efflux_{name}" if name in CARRIED else "0", **carrier,
+        produced=made, basal=f"basal_{name}", degraded=f"kdeg_{name}",
+        efflux=f"efflux_{name}" if name in CARRIED else "0", **carrier,
     )  # fmt: skip
-    if name in ("IL6", "IL1B", "IL1RA", "TNF", "IFNG", "GMCSF", "IL10", "IL2", "IL15", "MCP1", "IL8"):
-        m.observe(f"{name}_sass", ANALYTES[name], "pg/mL", matrix="csf")
+    m.observe(f"{name}_sass", ANALYTES[name], "pg/mL", matrix="csf")
 
 
 #: Names in the cohort's vocabulary.
@@ -81,6 +81,7 @@ ANALYTES = {
 
 def _carrier(name: str, health: bool) -> str:
     """Saturable influx per mL of ISF; solutes that share the carrier compete."""
+
     def level(solute: str) -> str:
         return f"{solute.lower()}_base" if health else solute
 

@@ -1,4 +1,4 @@
-"""What inflammation does to the brain: glia, transmitters, neurons, perfusion, markers, oedema; and the latent severity.
+"""What inflammation does to the brain: glia, transmitters, neurons, perfusion, markers, oedema; latent severity.
 
 ``encephalopathy`` is 0 in health; about 1, 2, 3 and 4 are where ICANS of that grade begins for a typical patient under
 ASTCT. :mod:`icans.mechanism.observe` cuts it by scheme and patient.
@@ -123,7 +123,9 @@ def _markers(m: Builder) -> None:
         m.flow(f"{state}_csf", f"-(isf_flow + csf_flow)/csf_volume*{state}_csf", "to blood")
         m.state(state, "pg/mL", f"{label}, plasma",
                 f"({p}_intact*{p}_release + {p}_peripheral)/({p}_out*marker_plasma)")  # fmt: skip
-        m.flow(state, f"{p}_intact*marker_leak*(isf_flow + csf_flow)*{state}_csf/marker_plasma", "from CSF, intact part")
+        m.flow(
+            state, f"{p}_intact*marker_leak*(isf_flow + csf_flow)*{state}_csf/marker_plasma", "from CSF, intact part"
+        )
         m.flow(state, f"{p}_peripheral/marker_plasma", "peripheral nerve")
         m.flow(state, f"-{p}_out*{state}", "clearance")
         m.observe(state, p, "pg/mL")

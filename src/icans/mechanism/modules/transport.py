@@ -60,7 +60,12 @@ def fluids(m: Builder, regions: Sequence[str]) -> None:
     """
     for end in ("", "_0"):
         m.let(f"isf_flow{end}", f"cns_q_isf*cns_flow*glymphatic{end}", "mL/h", "bulk flow of interstitial fluid")
-        m.let(f"pvs_flow{end}", f"cns_q_pvs*cns_flow*glymphatic{end}", "mL/h", "perivascular exchange with the subarachnoid space")
+        m.let(
+            f"pvs_flow{end}",
+            f"cns_q_pvs*cns_flow*glymphatic{end}",
+            "mL/h",
+            "perivascular exchange with the subarachnoid space",
+        )
         m.let(f"isf_to_lv{end}", f"isf_flow{end}*cns_isf_ventricles*cns_isf_lv", "mL/h", "of it to lateral ventricles")
         m.let(f"isf_to_tfv{end}", f"isf_flow{end}*cns_isf_ventricles*(1 - cns_isf_lv)", "mL/h",
               "of it to third and fourth ventricle")  # fmt: skip

@@ -74,7 +74,7 @@ def daily(course: _Course | Any, *, sources: dict[str, tuple[str, float | None]]
     sources = sources or SOURCES
     times = np.asarray(course.times_h, dtype=float)
     problems = [
-        Problem("trajectory", None, name, None, "an output of the simulation", f"Simulate with {name!r} among the outputs.")
+        Problem("trajectory", None, name, None, "an output of the simulation", f"Simulate with {name!r} as an output.")
         for name, default in sources.values() if name not in course.names and default is None
     ]  # fmt: skip
     inside = np.flatnonzero(times >= 0)
@@ -99,8 +99,9 @@ def daily(course: _Course | Any, *, sources: dict[str, tuple[str, float | None]]
 def _worst(values: Array, day: npt.NDArray[np.int64], count: int) -> Array:
     """Maximum by day, shape (patients, days)."""
     worst = np.full((len(values), count), -np.inf)
-    np.maximum.at(worst, (slice(None), day), values)
+    starts = np.flatnonzero(np.diff(day, prepend=-1))
+    worst[:, day[starts]] = np.maximum.reduceat(values, starts, axis=1)
     for d in range(1, count):
-        empty = np.isneginf(worst[:, d])
-        worst[empty, d] = worst[empty, d - 1]
+        if np.isneginf(worst[:, d]).all():
+            worst[:, d] = worst[:, d - 1]
     return worst

@@ -84,8 +84,8 @@ def read_cuts() -> Cuts:
     for name, entry in raw["items"].items():
         cuts, words = np.array(entry["cuts"], dtype=float), tuple(entry["words"])
         if np.any(np.diff(cuts) <= 0) or len(words) != len(cuts) + 1:
-            problems.append(Problem("items.toml", None, name, str(entry["cuts"]), "ascending cuts, one fewer than words",
-                                    "Correct the entry."))  # fmt: skip
+            problems.append(Problem("items.toml", None, name, str(cuts.tolist()),
+                                    "ascending cuts, one fewer than words", "Correct the entry."))  # fmt: skip
         made[name] = Item(name, entry["latent"], words, cuts, float(entry["spread"]), entry.get("scale") == "shift",
                           float(entry.get("background", 0.0)))  # fmt: skip
     if problems:
