@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from icans.core.errors import Problem
@@ -29,10 +30,13 @@ def problems_of(name: str, entry: Mapping[str, Any]) -> list[Problem]:
         found.append(_problem(name, "status", entry["status"], f"one of {STATUSES}", "Choose one."))
     if "source" not in entry:
         found.append(_problem(name, "source", None, "a source", "Say where the regimen comes from."))
-    for number, dose in enumerate(entry.get("doses", ()), 1):
-        found += _dose(f"{name}, dose {number}", dose)
-    for number, rule in enumerate(entry.get("rules", ()), 1):
-        found += _rule(f"{name}, rule {number}", rule)
+    for key, one, of in (("doses", "dose", _dose), ("rules", "rule", _rule)):
+        given = entry.get(key, [])
+        if not isinstance(given, list):
+            found.append(_problem(name, key, given, "a list of tables", "Write [[...]] or [{...}, {...}]."))
+            continue
+        for number, item in enumerate(given, 1):
+            found += of(f"{name}, {one} {number}", item)
     return found
 
 
@@ -46,7 +50,7 @@ def _dose(place: str, dose: Mapping[str, Any], *, relative: bool = False) -> Ite
             yield _problem(place, key, None, f"a key {key!r}", "Add it.")
     drug = dose.get("drug")
     if drug is not None and drug not in therapies():
-        yield unknown("drug", str(drug), therapies())
+        yield replace(unknown("drug", str(drug), therapies()), file="regimens", column=f"{place}, drug")
     elif drug is not None and dose.get("route", "iv") not in therapies()[drug].routes:
         routes = ", ".join(therapies()[drug].routes)
         yield _problem(place, "route", dose.get("route", "iv"), f"a route that {drug} has: {routes}", "Choose one.")
