@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from icans.core.errors import ModelError
 from icans.mechanism.doses import check
-from icans.mechanism.drug_covariates import effects, factors
+from icans.mechanism.drug_covariates import correlations, effects, factors
 from icans.mechanism.parameters import STATUSES, read_parameters
 from icans.mechanism.patient import WHOLE, patient_model
 from icans.mechanism.regimens import Regimen, parse, read_regimens, regimen, regimens
@@ -167,3 +168,16 @@ def test_covariate_factors() -> None:
         factors({"weight": 80.0})
     with pytest.raises(ModelError, match="above 0"):
         factors({"albumin": -3.0})
+
+
+def test_correlations_make_regular_matrices() -> None:
+    """Every drug's random effects have a positive definite covariance, of parameters that vary."""
+    table, pairs = read_parameters(), correlations()
+    for prefix in {a.split("_")[0] for a, _ in pairs}:
+        names = sorted({n for pair in pairs for n in pair if n.startswith(prefix)})
+        assert all(table[n].iiv > 0 for n in names)
+        matrix = np.eye(len(names))
+        for (a, b), value in pairs.items():
+            if a in names:
+                matrix[names.index(a), names.index(b)] = matrix[names.index(b), names.index(a)] = value
+        assert np.linalg.eigvalsh(matrix).min() > 0.005

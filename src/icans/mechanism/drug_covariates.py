@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from icans.core.errors import ModelError, Problem
 from icans.mechanism.parameters import unknown
@@ -38,10 +39,19 @@ class Effect:
 
 
 @cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads((resources.files(__package__) / "drug_covariates.toml").read_text(encoding="utf-8"))
+
+
+@cache
 def effects() -> tuple[Effect, ...]:
     """Every documented effect."""
-    text = (resources.files(__package__) / "drug_covariates.toml").read_text(encoding="utf-8")
-    return tuple(Effect(**entry) for entry in tomllib.loads(text)["effect"])
+    return tuple(Effect(**entry) for entry in _table()["effect"])
+
+
+def correlations() -> dict[tuple[str, str], float]:
+    """Published correlations of parameters between patients, on the scale on which they vary."""
+    return {(e["parameters"][0], e["parameters"][1]): float(e["value"]) for e in _table()["correlation"]}
 
 
 def factors(covariates: Mapping[str, float]) -> dict[str, float]:
