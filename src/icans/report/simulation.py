@@ -34,6 +34,8 @@ class SimulationData:
         Median and bands of quantities over time by arm; for one patient the median is the patient.
     summary
         One row per arm and quantity: peak (median with interquartile range) and its day.
+    hypothetical_arms
+        Arms with a drug, or a use of one, that has no human data.
     courses, grades
         Of the patients shown one by one: patient_id -> course; patient_id -> daily grades.
     """
@@ -58,6 +60,7 @@ class SimulationData:
     courses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     grades: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     doses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    hypothetical_arms: tuple[str, ...] = ()
     schemes: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     failures: pd.DataFrame | None = None
@@ -77,12 +80,6 @@ class SimulationData:
     def hypothetical(self) -> tuple[str, ...]:
         """Drugs without human data in this use."""
         return tuple(self.drugs.loc[self.drugs["hypothetical"].astype(bool), "drug"])
-
-    @property
-    def hypothetical_arms(self) -> tuple[str, ...]:
-        """Arms with such a drug."""
-        given = self.regimens[self.regimens["drug"].isin(self.hypothetical)]
-        return tuple(a for a in self.arms if a in set(given["arm"]))
 
 
 def render_simulation(data: SimulationData) -> str:
@@ -122,9 +119,10 @@ def _glance(builder: Builder, data: SimulationData) -> Section:
             for row in first[first["label"] == label].itertuples():
                 facts.append((fmt.percent(row.value), label, f"in “{data.arms[0]}”"))
     loud = None
-    if data.hypothetical:
+    if data.hypothetical or data.hypothetical_arms:
+        who = [_drug_label(data, d) for d in data.hypothetical] or [f"“{a}”" for a in data.hypothetical_arms]
         loud = Callout(
-            f"{HYPOTHETICAL}: {fmt.joined([_drug_label(data, d) for d in data.hypothetical])}",
+            f"{HYPOTHETICAL}: {fmt.joined(who)}",
             ("No human data support this use. Its potency and its effect are assumptions of the model, and whatever "
              "follows from them is a thought experiment.",),
             "bad",

@@ -96,6 +96,7 @@ def page_data(done: Simulation, run: RunInfo) -> SimulationData:
         disease=scenario.patients.disease, patients=len(done.patients), days=scenario.simulation.days, arms=done.arms,
         units=done.units, bands=done.bands, regional=done.regional, heads=done.heads, drugs=drugs, regimens=plan,
         incidence=done.incidence, differences=done.differences, worst=done.worst,
+        hypothetical_arms=setup.hypothetical_arms(scenario),
         summary=results.peaks(done.outcomes, done.units), courses=courses, grades=grades, doses=doses, schemes=schemes,
         notes=sentences(done)[1:], failures=done.failures if len(done.failures) else None, run=run,
     )  # fmt: skip

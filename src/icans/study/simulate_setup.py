@@ -16,6 +16,7 @@ from icans.mechanism.doses import Dose
 from icans.mechanism.parameters import ParameterTable, bound_problems
 from icans.mechanism.patient import patient_model
 from icans.mechanism.regimens import regimens as therapy_regimens
+from icans.mechanism.therapies import therapies
 from icans.population import artefact, studies
 from icans.population import care as supportive
 from icans.population.covariates import distribution
@@ -69,6 +70,17 @@ def used_drugs(scenario: Scenario) -> tuple[str, ...]:
 def plans(arm: ArmSection) -> list[Regimen]:
     """The regimens of therapies of an arm (those that only change how cells are given are left out)."""
     return [therapy_regimens()[name] for name in arm.regimens if name in therapy_regimens()]
+
+
+def hypothetical_arms(scenario: Scenario) -> tuple[str, ...]:
+    """Arms that give a drug, or use one, in a way of which there are no human data."""
+    return tuple(
+        arm.name
+        for arm in scenario.arms
+        if any(plan.hypothetical for plan in plans(arm))
+        or any(d.drug in therapies() and therapies()[d.drug].hypothetical
+               for d in (*arm.doses, *(d for t in arm.triggers for d in t.doses)))
+    )  # fmt: skip
 
 
 def care_of(scenario: Scenario, arm: ArmSection) -> str:
