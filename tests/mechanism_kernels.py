@@ -17,9 +17,20 @@ class HandKernel:
     """What :mod:`icans.mechanism.engine` reads of a kernel."""
 
     lanes: int
-    sizes: dict[str, int]
-    addresses: dict[str, int]
+    n: int
+    nq: int
+    nlu: int
+    parameters: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    functions: dict[str, int]
     keep: tuple[Any, ...]
+    watched: tuple[str, ...] = ()
+    sensitivities: tuple[str, ...] = ()
+
+    def address(self, name: str) -> int:
+        """Address of a function; 0 if there is none."""
+        return self.functions.get(name, 0)
 
 
 def _c(count: int, body: Callable[..., None]) -> Any:
@@ -32,7 +43,7 @@ def hand_kernel(
 ) -> HandKernel:  # fmt: skip
     """A kernel of ``rates(y, p, u, dy)``, ``jacobian(y, p, j)`` and ``initial(p, y)``, all for one lane.
 
-    Outputs and watched quantities are the states; the matrix is factored as it stands, without pivoting.
+    The outputs are the states; the matrix is factored as it stands, without pivoting.
     """
     w = lanes
     f, jac, start = njit(rates), njit(jacobian), njit(initial)
@@ -91,11 +102,13 @@ def hand_kernel(
 
     made = {
         "prepare": _c(2, prepare), "initial": _c(2, begin), "rhs": _c(4, rhs), "factor": _c(5, factor),
-        "solve": _c(2, solve), "observe": _c(4, observe), "watch": _c(4, observe),
+        "solve": _c(2, solve), "observe": _c(4, observe),
     }  # fmt: skip
-    sizes = {"lanes": w, "n": n, "parameters": parameters, "q": parameters, "inputs": inputs, "outputs": n,
-             "watched": n, "lu": n * n}  # fmt: skip
-    return HandKernel(w, sizes, {name: one.address for name, one in made.items()}, tuple(made.values()))
+    names = tuple(f"y{i}" for i in range(n))
+    return HandKernel(
+        w, n, parameters, n * n, tuple(f"p{i}" for i in range(parameters)), tuple(f"u{i}" for i in range(inputs)),
+        names, {name: one.address for name, one in made.items()}, tuple(made.values()),
+    )  # fmt: skip
 
 
 def _robertson(y: Any, p: Any, u: Any, dy: Any) -> None:

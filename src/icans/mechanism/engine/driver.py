@@ -20,9 +20,7 @@ import numpy as np
 from numba import njit
 
 from icans.mechanism.engine.lanes import apply_events, choose_step, finish, load, set_stop
-from icans.mechanism.engine.layout import (
-    BAD_START, BLOCK, DONE, MANY_STEPS, SMALL_STEP, STOPPED, Batch, Calls, Lanes, Options, Plan,
-)  # fmt: skip
+from icans.mechanism.engine.layout import BAD_START, BLOCK, DONE, MANY_STEPS, SMALL_STEP, STOPPED
 from icans.mechanism.engine.roots import cut_steps, settle
 from icans.mechanism.engine.vector import (
     add, between, blend, call_2, call_4, call_5, combine, norm_1, norm_4, norm_8, stage,
@@ -35,12 +33,12 @@ BACK_OFF = 0.1
 
 
 @njit
-def attempt(c: Calls, pl: Plan, op: Options, ws, ln: Lanes) -> None:  # type: ignore[no-untyped-def]
+def attempt(c: Any, pl: Any, op: Any, ws: Any, lanes: Any) -> None:
     """One step of every lane from ``y`` to ``y_new``; ``f`` at ``y`` and the steps are given."""
     for e in range(BLOCK):
-        ws[pl.hinv + e] = 1.0 / ln.h_used[e % pl.lanes]
+        ws[pl.hinv + e] = 1.0 / lanes[e % pl.lanes].h_used
     for lane in range(pl.lanes):
-        ws[pl.ghinv + lane] = 1.0 / (op.gamma * ln.h_used[lane])
+        ws[pl.ghinv + lane] = 1.0 / (op.gamma * lanes[lane].h_used)
     call_5(ws, c.factor, pl.y, pl.q, pl.rate, pl.ghinv, pl.lu)
     combine(ws, pl.u, pl.f, pl.u, pl.m, pl.b, 0, pl.m)
     call_2(ws, c.solve, pl.lu, pl.u)
@@ -61,40 +59,35 @@ def attempt(c: Calls, pl: Plan, op: Options, ws, ln: Lanes) -> None:  # type: ig
 
 
 @njit
-def judge(pl: Plan, op: Options, ws, ln: Lanes, bt: Batch, lane: int) -> None:  # type: ignore[no-untyped-def]
-    """Take or reject the step of a lane, and choose the next one."""
-    error = np.sqrt(ws[pl.norm + lane] / pl.n)
-    h = ln.h_used[lane]
+def judge(op: Any, me: Any, error: float) -> int:
+    """Take or reject the step of a lane and choose the next one; the status with which its patient ends, or 0."""
     if op.fixed > 0 and np.isfinite(error):
-        ln.verdict[lane] = 1
-        ln.steps[lane] += 1
-        return
+        me.verdict = 1
+        me.steps += 1
+        return 0
     if error <= 1.0:
         error = max(error, 1e-10)
-        factor = op.safety * error ** (-op.exponent) * (ln.error[lane] / error) ** op.memory
-        factor = min(max(factor, op.shrink), op.grow if ln.verdict[lane] != 2 else 1.0)
-        if ln.t_new[lane] < ln.stop[lane] or h * factor > ln.h[lane]:
-            ln.h[lane] = h * factor
-        ln.error[lane] = error
-        ln.verdict[lane] = 1
-        ln.steps[lane] += 1
-        return
-    ln.verdict[lane] = 2
-    ln.rejected[lane] += 1
+        factor = op.safety * error ** (-op.exponent) * (me.error / error) ** op.memory
+        factor = min(max(factor, op.shrink), op.grow if me.verdict != 2 else 1.0)
+        if me.t_new < me.stop or me.h_used * factor > me.h:  # a step cut short by an event does not hold back the next
+            me.h = me.h_used * factor
+        me.error = error
+        me.verdict = 1
+        me.steps += 1
+        return 0
+    me.verdict = 2
+    me.rejected += 1
     factor = BACK_OFF
     if np.isfinite(error):
         factor = max(op.shrink, op.safety * error ** (-op.exponent))
-    ln.h[lane] = h * factor
-    if ln.h[lane] < SMALLEST * max(abs(ln.t[lane]), 1.0):
-        finish(pl, ws, ln, bt, lane, SMALL_STEP)
-        ln.verdict[lane] = 0
-    elif ln.steps[lane] + ln.rejected[lane] >= op.max_steps:
-        finish(pl, ws, ln, bt, lane, MANY_STEPS)
-        ln.verdict[lane] = 0
+    me.h = me.h_used * factor
+    if me.h < SMALLEST * max(abs(me.t), 1.0):
+        return SMALL_STEP
+    return MANY_STEPS if me.steps + me.rejected >= op.max_steps else 0
 
 
 @njit
-def dense(pl: Plan, ws) -> None:  # type: ignore[no-untyped-def]
+def dense(pl: Any, ws: Any) -> None:
     """Coefficients of the dense output of the last attempt."""
     for row in range(pl.dense_rows):
         at = pl.k + row * pl.m
@@ -104,29 +97,24 @@ def dense(pl: Plan, ws) -> None:  # type: ignore[no-untyped-def]
 
 
 @njit
-def outputs_due(ln: Lanes, bt: Batch, lane: int) -> bool:
+def outputs_due(me: Any, times: Any) -> bool:
     """Whether an output lies in the accepted step."""
-    return (
-        ln.verdict[lane] == 1
-        and ln.output[lane] < ln.last_output[lane]
-        and bt.times[ln.output[lane]] <= ln.t_new[lane]
-    )  # fmt: skip
+    return bool(me.verdict == 1 and me.output < me.last_output and times[me.output] <= me.t_new)
 
 
 @njit
-def write_outputs(c: Calls, pl: Plan, ws, ln: Lanes, bt: Batch) -> None:  # type: ignore[no-untyped-def]
+def write_outputs(c: Any, pl: Any, ws: Any, wk: Any, bt: Any) -> None:
     """Every output in the accepted steps; lanes with none left ride along."""
     w = pl.lanes
     while True:
         some = False
         for lane in range(w):
-            ws[pl.theta + lane] = 1.0
-            ln.record[lane] = -1
-            if outputs_due(ln, bt, lane):
-                at = ln.output[lane]
-                ws[pl.theta + lane] = min((bt.times[at] - ln.t[lane]) / ln.h_used[lane], 1.0)
-                ln.record[lane] = at - bt.time_at[ln.patient[lane], 0]
-                ln.output[lane] += 1
+            me = wk.lane[lane]
+            ws[pl.theta + lane], me.record = 1.0, -1
+            if outputs_due(me, bt.times):
+                ws[pl.theta + lane] = min((bt.times[me.output] - me.t) / me.h_used, 1.0)
+                me.record = me.output - me.first_output
+                me.output += 1
                 some = True
         if not some:
             return
@@ -135,81 +123,79 @@ def write_outputs(c: Calls, pl: Plan, ws, ln: Lanes, bt: Batch) -> None:  # type
         between(ws, pl.y_stage, pl.y, pl.y_new, pl.k, pl.m, pl.dense_rows, pl.theta, pl.m)
         call_4(ws, c.observe, pl.y_stage, pl.q, pl.rate, pl.o)
         for lane in range(w):
-            if ln.record[lane] >= 0:
-                for j in range(pl.outputs):
-                    bt.values[ln.patient[lane], ln.record[lane], j] = ws[pl.o + j * w + lane]
+            me = wk.lane[lane]
+            if me.record >= 0:
+                for j in range(bt.picked.shape[0]):
+                    bt.values[me.patient, me.record, j] = ws[pl.o + bt.picked[j] * w + lane]
 
 
 @njit
-def advance(c: Calls, pl: Plan, ws, ln: Lanes, bt: Batch, theta, part) -> None:  # type: ignore[no-untyped-def]
+def advance(c: Any, pl: Any, ws: Any, wk: Any, bt: Any) -> None:
     """Move the lanes whose step was accepted: cut it where a trigger fires, write outputs, take the new state."""
-    w, triggers = pl.lanes, bt.tr_quantity.shape[0]
+    w, triggers = pl.lanes, bt.triggers.shape[0]
     due = triggers > 0
     for lane in range(w):
-        part[lane] = 1.0
-        due |= outputs_due(ln, bt, lane)
+        wk.lane[lane].part = 1.0
+        due |= outputs_due(wk.lane[lane], bt.times)
     if due:
         dense(pl, ws)
-    if triggers > 0:
-        cut_steps(c, pl, ws, ln, bt, theta, part)
-    cut = False
-    for lane in range(w):
-        if part[lane] < 1.0:
-            ln.t_new[lane] = ln.t[lane] + part[lane] * ln.h_used[lane]
-            cut = True
-        if ln.verdict[lane] == 1 and ln.root[lane]:
-            ln.stale[lane] = 1
-    if due:
-        write_outputs(c, pl, ws, ln, bt)
-    if cut:
+        if triggers > 0:
+            cut_steps(c, pl, ws, wk, bt)
+        write_outputs(c, pl, ws, wk, bt)
+        cut = False
         for e in range(BLOCK):
-            ws[pl.theta + e] = part[e % w]
-        between(ws, pl.y_stage, pl.y, pl.y_new, pl.k, pl.m, pl.dense_rows, pl.theta, pl.m)
-        for e in range(BLOCK):
-            ws[pl.mask + e] = 1.0 if part[e % w] < 1.0 else 0.0
-        blend(ws, pl.y_new, pl.y_stage, pl.mask, pl.m)
+            part = wk.lane[e % w].part
+            ws[pl.theta + e], ws[pl.mask + e] = part, 1.0 if part < 1.0 else 0.0
+            cut |= part < 1.0
+        if cut:
+            between(ws, pl.y_stage, pl.y, pl.y_new, pl.k, pl.m, pl.dense_rows, pl.theta, pl.m)
+            blend(ws, pl.y_new, pl.y_stage, pl.mask, pl.m)
     for e in range(BLOCK):
-        ws[pl.mask + e] = 1.0 if ln.verdict[e % w] == 1 else 0.0
+        ws[pl.mask + e] = 1.0 if wk.lane[e % w].verdict == 1 else 0.0
     blend(ws, pl.y, pl.y_new, pl.mask, pl.m)
     for lane in range(w):
-        if ln.verdict[lane] == 1:
-            ln.t[lane] = ln.t_new[lane]
-            ln.root[lane] = 0
+        me = wk.lane[lane]
+        if me.verdict == 1:
+            me.t = me.t_new
+            if me.root == 1:
+                me.root, me.stale, me.fresh = 0, 1, 1
 
 
 @njit
-def arrive(c: Calls, pl: Plan, ws, ln: Lanes, bt: Batch, following: int, last: int) -> int:  # type: ignore[no-untyped-def]
+def arrive(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, following: int, last: int) -> int:
     """Events that are due, patients that have ended, patients that follow; returns the next patient in line."""
-    w, triggers = pl.lanes, bt.tr_quantity.shape[0]
+    w, triggers = pl.lanes, bt.triggers.shape[0]
     again = True
     while again:
         again, stale = False, False
         for lane in range(w):
-            if ln.patient[lane] >= 0 and ln.output[lane] >= ln.last_output[lane]:
-                finish(pl, ws, ln, bt, lane, DONE)
-            while ln.patient[lane] < 0 and following < last:
-                load(c, pl, ws, ln, bt, lane, following)
+            me = wk.lane[lane]
+            if me.patient >= 0 and me.output >= me.last_output:
+                finish(pl, ws, wk, bt, lane, DONE)
+            while me.patient < 0 and following < last:
+                load(c, pl, op, ws, wk, bt, lane, following)
                 following += 1
-                if ln.output[lane] >= ln.last_output[lane]:
-                    finish(pl, ws, ln, bt, lane, DONE)
-            if ln.patient[lane] >= 0:
-                if ln.stop[lane] <= ln.t[lane]:
-                    apply_events(c, pl, ws, ln, bt, lane)
-                stale |= ln.stale[lane] == 1
+                if me.output >= me.last_output:
+                    finish(pl, ws, wk, bt, lane, DONE)
+            if me.patient >= 0:
+                if me.stop <= me.t:
+                    apply_events(c, pl, ws, wk, bt, lane)
+                stale |= me.stale == 1
         if triggers > 0 and stale:
-            call_4(ws, c.watch, pl.y, pl.q, pl.rate, pl.g)
+            call_4(ws, c.observe, pl.y, pl.q, pl.rate, pl.o)
             for lane in range(w):
-                if ln.patient[lane] >= 0 and ln.stale[lane] == 1:
-                    settle(c, pl, ws, ln, bt, lane)
-                    if ln.patient[lane] >= 0:
-                        set_stop(ln, bt, lane)
-                    again |= ln.patient[lane] < 0 or ln.stop[lane] <= ln.t[lane]
+                me = wk.lane[lane]
+                if me.patient >= 0 and me.stale == 1:
+                    settle(pl, ws, wk, bt, lane)
+                    if me.patient >= 0:
+                        set_stop(wk, bt, lane)
+                    again |= me.patient < 0 or me.stop <= me.t
     return following
 
 
 @cache
 def driver() -> Callable[..., None]:
-    """The compiled loop ``run(calls, plan, options, lanes, batch, work, first, last, stop, done)``.
+    """The compiled loop ``run(calls, plan, options, work, batch, workspace, first, last, stop, done)``.
 
     It solves the patients from ``first`` to before ``last``, writes into ``batch``, counts finished patients in
     ``done[0]`` and gives up (patients closed as interrupted) as soon as ``stop[0]`` is not 0.
@@ -217,37 +203,38 @@ def driver() -> Callable[..., None]:
     # numba's cache looks at the file of the outermost function alone: a value in its closure makes the others count.
     version = _sources()
 
-    def run(c: Calls, pl: Plan, op: Options, ln: Lanes, bt: Batch, ws: Any, first: int, last: int, stop: Any,
+    def run(calls: Any, plan: Any, options: Any, wk: Any, bt: Any, ws: Any, first: int, last: int, stop: Any,
             done: Any) -> None:  # fmt: skip
         version  # noqa: B018
-        w = pl.lanes
-        theta, part = np.ones(w), np.ones(w)
-        for lane in range(w):  # numbers that exist in every lane, also in those that stay idle
-            load(c, pl, ws, ln, bt, lane, first)
-            ln.patient[lane] = -1
-            ln.h_used[lane] = 1.0
-        following = arrive(c, pl, ws, ln, bt, first, last)
-        while np.max(ln.patient) >= 0:
+        c, pl, op = calls[0], plan[0], options[0]
+        for lane in range(pl.lanes):  # numbers that exist in every lane, also in those that stay idle
+            load(c, pl, op, ws, wk, bt, lane, first)
+            wk.lane[lane].patient, wk.lane[lane].h_used = -1, 1.0
+        following = arrive(c, pl, op, ws, wk, bt, first, last)
+        running = True
+        while running:
             call_4(ws, c.rhs, pl.y, pl.q, pl.rate, pl.f)
-            for lane in range(w):
-                if ln.patient[lane] < 0:
-                    ln.verdict[lane] = 0
-                elif stop[0] != 0:
-                    finish(pl, ws, ln, bt, lane, STOPPED)
-                    ln.verdict[lane] = 0
-                elif not choose_step(pl, ws, op, ln, lane):
-                    finish(pl, ws, ln, bt, lane, BAD_START)
-                    ln.verdict[lane] = 0
-            attempt(c, pl, op, ws, ln)
-            for lane in range(w):
-                if ln.patient[lane] >= 0:
-                    judge(pl, op, ws, ln, bt, lane)
-                else:
-                    ln.verdict[lane] = 0
-            advance(c, pl, ws, ln, bt, theta, part)
+            for lane in range(pl.lanes):
+                me = wk.lane[lane]
+                if me.patient >= 0:
+                    if stop[0] != 0:
+                        finish(pl, ws, wk, bt, lane, STOPPED)
+                    elif not choose_step(pl, op, ws, me, lane):
+                        finish(pl, ws, wk, bt, lane, BAD_START)
+            attempt(c, pl, op, ws, wk.lane)
+            for lane in range(pl.lanes):
+                me = wk.lane[lane]
+                if me.patient >= 0:
+                    ended = judge(op, me, np.sqrt(ws[pl.norm + lane] / pl.n))
+                    if ended > 0:
+                        finish(pl, ws, wk, bt, lane, ended)
+            advance(c, pl, ws, wk, bt)
             if stop[0] == 0:
-                following = arrive(c, pl, ws, ln, bt, following, last)
+                following = arrive(c, pl, op, ws, wk, bt, following, last)
             done[0] = following - first
+            running = False
+            for lane in range(pl.lanes):
+                running |= wk.lane[lane].patient >= 0
 
     made: Callable[..., None] = njit(nogil=True, cache=True)(run)
     return made

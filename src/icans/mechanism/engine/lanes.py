@@ -1,29 +1,31 @@
 """What each lane does between steps: take the next patient, apply events, say where to stop, choose the step.
 
-Functions of numba, called by the driver. Nothing here depends on what other lanes do.
+Functions of numba, called by the driver. Nothing here depends on what other lanes do. Everywhere ``c`` are the
+addresses of the kernel, ``pl`` the plan, ``ws`` the workspace, ``wk`` what belongs to the worker, ``bt`` the batch
+(:mod:`icans.mechanism.engine.layout`).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from icans.mechanism.doses import ADD, RATE, SET, SWITCH
-from icans.mechanism.engine.layout import (
-    BAD_START, DONE, MANY_DOSES, Batch, Calls, Lanes, Options, Plan,
-)  # fmt: skip
+from icans.mechanism.engine.layout import BAD_START, DONE, MANY_DOSES
 from icans.mechanism.engine.vector import call_2, call_4
 
-#: A kind of waiting event of triggers alone: look whether the threshold is still passed.
+#: A kind of waiting event of triggers alone: the lock ends.
 CHECK = 9
 #: The first step after a start or an event, as a part of the time in which the state changes by its own size.
 FIRST = 0.01
 
 
 @njit
-def load(c: Calls, pl: Plan, ws, ln: Lanes, bt: Batch, lane: int, patient: int) -> None:  # type: ignore[no-untyped-def]
+def load(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, lane: int, patient: int) -> None:
     """Put a patient into a lane, up to the events at the start."""
-    w = pl.lanes
+    w, me, him = pl.lanes, wk.lane[lane], bt.patient[patient]
     for j in range(pl.parameters):
         ws[pl.p + j * w + lane] = bt.p[patient, j]
     call_2(ws, c.prepare, pl.p, pl.q)
@@ -36,142 +38,101 @@ def load(c: Calls, pl: Plan, ws, ln: Lanes, bt: Batch, lane: int, patient: int) 
             ws[pl.y + i * w + lane] = ws[pl.y_stage + i * w + lane]
     for j in range(pl.inputs):
         ws[pl.rate + j * w + lane] = 0.0
-    ln.slots[lane] = 0.0
-    ln.patient[lane] = patient
-    ln.t[lane] = bt.t_start
-    ln.error[lane] = 1.0
-    ln.fresh[lane] = 1
-    ln.rejected[lane] = 0
-    ln.steps[lane] = 0
-    ln.output[lane] = bt.time_at[patient, 0]
-    ln.last_output[lane] = bt.time_at[patient, 1]
-    ln.event[lane] = bt.ev_at[patient, 0]
-    ln.last_event[lane] = bt.ev_at[patient, 1]
-    ln.end[lane] = bt.times[bt.time_at[patient, 1] - 1]
-    ln.waiting[lane] = 0
-    ln.side[lane] = -1
-    ln.armed[lane] = -np.inf
-    ln.fired[lane] = 0
-    ln.stale[lane] = 1
-    first_outputs(c, pl, ws, ln, bt, lane)
-    set_stop(ln, bt, lane)
+        for k in range(wk.slots.shape[1]):
+            wk.slots[lane, k, j] = 0.0
+    for k in range(wk.watch.shape[1]):
+        wk.watch[lane, k].side, wk.watch[lane, k].fired, wk.watch[lane, k].armed = -1, 0, -np.inf
+    me.patient, me.t, me.error, me.fresh, me.stale = patient, op.t_start, 1.0, 1, 1
+    me.rejected, me.steps, me.waiting = 0, 0, 0
+    me.output, me.first_output, me.last_output = him.time_from, him.time_from, him.time_to
+    me.event, me.last_event = him.event_from, him.event_to
+    me.end = bt.times[him.time_to - 1]
+    if bt.times[me.output] <= op.t_start:  # outputs at the start itself, before any event
+        call_4(ws, c.observe, pl.y, pl.q, pl.rate, pl.o)
+        while me.output < me.last_output and bt.times[me.output] <= op.t_start:
+            for j in range(bt.picked.shape[0]):
+                bt.values[patient, me.output - me.first_output, j] = ws[pl.o + bt.picked[j] * w + lane]
+            me.output += 1
+    set_stop(wk, bt, lane)
 
 
 @njit
-def first_outputs(c: Calls, pl: Plan, ws, ln: Lanes, bt: Batch, lane: int) -> None:  # type: ignore[no-untyped-def]
-    """Outputs at the start itself, before any event."""
-    at = ln.output[lane]
-    if at >= ln.last_output[lane] or bt.times[at] > bt.t_start:
-        return
-    patient = ln.patient[lane]
-    call_4(ws, c.observe, pl.y, pl.q, pl.rate, pl.o)
-    while ln.output[lane] < ln.last_output[lane] and bt.times[ln.output[lane]] <= bt.t_start:
-        row = ln.output[lane] - bt.time_at[patient, 0]
-        for j in range(pl.outputs):
-            bt.values[patient, row, j] = ws[pl.o + j * pl.lanes + lane]
-        ln.output[lane] += 1
-
-
-@njit
-def set_stop(ln: Lanes, bt: Batch, lane: int) -> None:
+def set_stop(wk: Any, bt: Any, lane: int) -> None:
     """The next time at which the lane must end a step exactly."""
-    stop = ln.end[lane]
-    if ln.event[lane] < ln.last_event[lane]:
-        stop = min(stop, bt.ev_time[ln.event[lane]])
-    if ln.waiting[lane] > 0:
-        stop = min(stop, ln.wait_time[lane, 0])
-    ln.stop[lane] = stop
+    me = wk.lane[lane]
+    me.stop = me.end
+    if me.event < me.last_event:
+        me.stop = min(me.stop, bt.events[me.event].time)
+    if me.waiting > 0:
+        me.stop = min(me.stop, wk.wait[lane, 0].time)
 
 
 @njit
-def apply_events(c: Calls, pl: Plan, ws, ln: Lanes, bt: Batch, lane: int) -> None:  # type: ignore[no-untyped-def]
+def apply_events(c: Any, pl: Any, ws: Any, wk: Any, bt: Any, lane: int) -> None:
     """Everything due by now, doses before resets before switches; then the next stop."""
-    switched = False
-    t = ln.t[lane]
+    switched, me = False, wk.lane[lane]
     while True:
-        own = ln.event[lane] < ln.last_event[lane] and bt.ev_time[ln.event[lane]] <= t
-        waits = ln.waiting[lane] > 0 and ln.wait_time[lane, 0] <= t
+        own = me.event < me.last_event and bt.events[me.event].time <= me.t
+        waits = me.waiting > 0 and wk.wait[lane, 0].time <= me.t
         if own and waits:
-            own = bt.ev_kind[ln.event[lane]] <= ln.wait_kind[lane, 0]
+            own = bt.events[me.event].kind <= wk.wait[lane, 0].kind
         if own:
-            at = ln.event[lane]
-            kind, place, value, slot = bt.ev_kind[at], bt.ev_place[at], bt.ev_value[at], 0
-            ln.event[lane] += 1
+            switched |= apply_one(pl, ws, wk, bt.triggers, lane, bt.events[me.event])
+            me.event += 1
         elif waits:
-            kind, place, value = ln.wait_kind[lane, 0], ln.wait_place[lane, 0], ln.wait_value[lane, 0]
-            slot = ln.wait_slot[lane, 0]
-            forget_first(ln, lane)
+            switched |= apply_one(pl, ws, wk, bt.triggers, lane, wk.wait[lane, 0])
+            me.waiting -= 1
+            for k in range(me.waiting):
+                wk.wait[lane, k] = wk.wait[lane, k + 1]
         else:
             break
-        switched |= apply_one(pl, ws, ln, bt, lane, kind, place, value, slot)
     if switched:
         call_2(ws, c.prepare, pl.p, pl.q)
-    set_stop(ln, bt, lane)
+    set_stop(wk, bt, lane)
 
 
 @njit
-def apply_one(pl: Plan, ws, ln: Lanes, bt: Batch, lane: int, kind: int, place: int, value: float, slot: int) -> bool:  # type: ignore[no-untyped-def]
+def apply_one(pl: Any, ws: Any, wk: Any, triggers: Any, lane: int, event: Any) -> bool:
     """One event; True if parameters changed."""
-    w = pl.lanes
-    if kind == ADD:
-        ws[pl.y + place * w + lane] += value
-    elif kind == RATE:
-        ln.slots[lane, slot, place] = value
-        total = 0.0
-        for k in range(ln.slots.shape[1]):
-            total += ln.slots[lane, k, place]
-        ws[pl.rate + place * w + lane] = total
-    elif kind == SET:
-        ws[pl.y + place * w + lane] = value
-    elif kind == SWITCH:
-        ws[pl.p + place * w + lane] = value
-    elif bt.tr_sustained[place]:  # CHECK: the trigger fires again if its quantity is still beyond the threshold
-        ln.side[lane, place] = -1
-    ln.stale[lane] = 1
-    if kind != CHECK:
-        ln.fresh[lane] = 1
-    return kind == SWITCH
-
-
-@njit
-def forget_first(ln: Lanes, lane: int) -> None:
-    """Drop the first waiting event."""
-    last = ln.waiting[lane] - 1
-    for k in range(last):
-        ln.wait_time[lane, k] = ln.wait_time[lane, k + 1]
-        ln.wait_kind[lane, k] = ln.wait_kind[lane, k + 1]
-        ln.wait_place[lane, k] = ln.wait_place[lane, k + 1]
-        ln.wait_value[lane, k] = ln.wait_value[lane, k + 1]
-        ln.wait_slot[lane, k] = ln.wait_slot[lane, k + 1]
-    ln.waiting[lane] = last
-
-
-@njit
-def wait(ln: Lanes, lane: int, time: float, kind: int, place: int, value: float, slot: int) -> bool:
-    """Put an event among the waiting ones, in order of time and kind; False if there is no room."""
-    k = ln.waiting[lane]
-    if k >= ln.wait_time.shape[1]:
+    w, me, place = pl.lanes, wk.lane[lane], event.place
+    me.stale = 1
+    if event.kind == CHECK:
+        if triggers[place].sustained:  # fires again if its quantity is still beyond the threshold
+            wk.watch[lane, place].side = -1
         return False
-    while k > 0 and (
-        ln.wait_time[lane, k - 1] > time or (ln.wait_time[lane, k - 1] == time and ln.wait_kind[lane, k - 1] > kind)
-    ):
-        ln.wait_time[lane, k] = ln.wait_time[lane, k - 1]
-        ln.wait_kind[lane, k] = ln.wait_kind[lane, k - 1]
-        ln.wait_place[lane, k] = ln.wait_place[lane, k - 1]
-        ln.wait_value[lane, k] = ln.wait_value[lane, k - 1]
-        ln.wait_slot[lane, k] = ln.wait_slot[lane, k - 1]
+    me.fresh = 1
+    if event.kind == ADD:
+        ws[pl.y + place * w + lane] += event.value
+    elif event.kind == RATE:
+        wk.slots[lane, event.slot, place] = event.value
+        total = 0.0
+        for k in range(wk.slots.shape[1]):
+            total += wk.slots[lane, k, place]
+        ws[pl.rate + place * w + lane] = total
+    elif event.kind == SET:
+        ws[pl.y + place * w + lane] = event.value
+    else:
+        ws[pl.p + place * w + lane] = event.value
+    return bool(event.kind == SWITCH)
+
+
+@njit
+def wait(wk: Any, lane: int, time: float, kind: int, place: int, value: float, slot: int) -> bool:
+    """Put an event among the waiting ones, in order of time and kind; False if there is no room."""
+    me, queue = wk.lane[lane], wk.wait[lane]
+    k = me.waiting
+    if k >= queue.shape[0]:
+        return False
+    while k > 0 and (queue[k - 1].time > time or (queue[k - 1].time == time and queue[k - 1].kind > kind)):
+        queue[k] = queue[k - 1]
         k -= 1
-    ln.wait_time[lane, k] = time
-    ln.wait_kind[lane, k] = kind
-    ln.wait_place[lane, k] = place
-    ln.wait_value[lane, k] = value
-    ln.wait_slot[lane, k] = slot
-    ln.waiting[lane] += 1
+    queue[k].time, queue[k].kind, queue[k].place, queue[k].value, queue[k].slot = time, kind, place, value, slot
+    me.waiting += 1
     return True
 
 
 @njit
-def first_step(pl: Plan, ws, lane: int) -> float:  # type: ignore[no-untyped-def]
+def first_step(pl: Any, ws: Any, lane: int) -> float:
     """A careful first step: a hundredth of the time in which the state would change by its own size."""
     w, rtol = pl.lanes, ws[pl.rtol]
     size, speed = 0.0, 0.0
@@ -189,59 +150,59 @@ def first_step(pl: Plan, ws, lane: int) -> float:  # type: ignore[no-untyped-def
 
 
 @njit
-def choose_step(pl: Plan, ws, op: Options, ln: Lanes, lane: int) -> bool:  # type: ignore[no-untyped-def]
+def choose_step(pl: Any, op: Any, ws: Any, me: Any, lane: int) -> bool:
     """Set the step of this attempt; False if the state or its rate is not finite."""
-    if ln.fresh[lane]:
-        ln.h[lane] = first_step(pl, ws, lane)
-        if np.isnan(ln.h[lane]):
-            ln.h_used[lane] = 1.0
+    if me.fresh:
+        me.h = first_step(pl, ws, lane)
+        if np.isnan(me.h):
+            me.h_used = 1.0
             return False
-        ln.fresh[lane] = 0
-        ln.error[lane] = 1.0
-    h = min(ln.h[lane], op.h_max)
+        me.fresh = 0
+        me.error = 1.0
+        me.verdict = 1
+    h = min(me.h, op.h_max)
     if op.fixed > 0:
         h = op.fixed
-    left = ln.stop[lane] - ln.t[lane]
-    ln.t_new[lane] = ln.t[lane] + h
+    left = me.stop - me.t
     if h * 1.000001 >= left:
-        h = left
-        ln.t_new[lane] = ln.stop[lane]
-    elif 2 * h > left and op.fixed <= 0:  # two equal steps rather than a long and a very short one
+        me.h_used, me.t_new = left, me.stop
+        return True
+    if 2 * h > left and op.fixed <= 0:  # two equal steps rather than a long and a very short one
         h = 0.5 * left
-        ln.t_new[lane] = ln.t[lane] + h
-    ln.h_used[lane] = h
+    me.h_used, me.t_new = h, me.t + h
     return True
 
 
 @njit
-def finish(pl: Plan, ws, ln: Lanes, bt: Batch, lane: int, status: int) -> None:  # type: ignore[no-untyped-def]
+def finish(pl: Any, ws: Any, wk: Any, bt: Any, lane: int, status: int) -> None:
     """Close a patient and leave the lane idle."""
-    patient, w = ln.patient[lane], pl.lanes
-    bt.status[patient] = status
-    bt.steps[patient, 0], bt.steps[patient, 1] = ln.steps[lane], ln.rejected[lane]
+    me = wk.lane[lane]
+    patient, him = me.patient, bt.patient[me.patient]
+    him.status, him.accepted, him.rejected = status, me.steps, me.rejected
     if status == DONE:
         if bt.y_end.shape[0] > 0:
             for i in range(pl.n):
-                bt.y_end[patient, i] = ws[pl.y + i * w + lane]
+                bt.y_end[patient, i] = ws[pl.y + i * pl.lanes + lane]
     else:
-        bt.fail_time[patient] = ln.t[lane]
-        bt.fail_state[patient] = worst_state(pl, ws, lane, status)
-        for j in range(ln.output[lane] - bt.time_at[patient, 0], bt.values.shape[1]):
-            bt.values[patient, j, :] = np.nan
-    ln.patient[lane] = -1
+        him.fail_time = me.t
+        him.fail_state = worst_state(pl, ws, lane, status)
+    me.patient, me.verdict = -1, 0
 
 
 @njit
-def worst_state(pl: Plan, ws, lane: int, status: int) -> int:  # type: ignore[no-untyped-def]
-    """The state that is not finite, or else has the largest error."""
+def worst_state(pl: Any, ws: Any, lane: int, status: int) -> int:
+    """The state that is not finite, or else has the largest error; -1 where no state is to blame."""
     w, worst, most = pl.lanes, -1, -1.0
-    if status == MANY_DOSES:
+    if status != BAD_START and status > MANY_DOSES - 1:
         return -1
+    last = pl.u + (pl.stages - 1) * pl.m
     for i in range(pl.n):
         at = i * w + lane
-        if not np.isfinite(ws[pl.y + at] + ws[pl.f + at]) or (status != BAD_START and not np.isfinite(ws[pl.y_new + at])):
+        if not np.isfinite(ws[pl.y + at] + ws[pl.f + at]):
             return i
-        error = abs(ws[pl.u + (pl.stages - 1) * pl.m + at]) / (ws[pl.atol + i] + ws[pl.rtol] * abs(ws[pl.y + at]))
+        error = abs(ws[last + at]) / (ws[pl.atol + i] + ws[pl.rtol] * abs(ws[pl.y + at]))
+        if not np.isfinite(ws[pl.y_new + at] + error) and status != BAD_START:
+            return i
         if error > most:
             worst, most = i, error
     return worst

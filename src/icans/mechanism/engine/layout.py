@@ -1,20 +1,25 @@
 """Where everything lies while a batch is solved: addresses of the kernel, regions of the workspace, lanes, patients.
 
-All of them are named tuples of integers and arrays, which numba reads without boxing. An array of ``rows`` per lane is
-lane-minor, ``a[row * lanes + lane]``, in one workspace of doubles (see :mod:`icans.mechanism.engine.vector`).
+The compiled loop reads all of it from a few arrays of records (numba passes a record as one pointer, without counting
+references). Numbers of lanes lie in one workspace of doubles, lane-minor: ``a[row * lanes + lane]`` (see
+:mod:`icans.mechanism.engine.vector`).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from icans.mechanism.engine.rodas import Tableau
 
+if TYPE_CHECKING:
+    from icans.mechanism.engine.kernel import Kernel
+
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Records = npt.NDArray[np.void]
 
 #: Doubles in a vector of the solver's loops: regions are padded to it and the number of lanes divides it.
 BLOCK = 8
@@ -25,119 +30,53 @@ REASONS = {
     RUNNING: "not solved",
     SMALL_STEP: "the step became too small (a singular system, or values that run away)",
     MANY_STEPS: "too many steps",
-    BAD_START: "the initial state or its rate of change is not finite",
+    BAD_START: "the state or its rate of change is not finite at a start or after an event",
     MANY_DOSES: "more triggered doses waiting than fit",
     STOPPED: "interrupted",
 }
 
 
-class Calls(NamedTuple):
-    """Addresses of the kernel's C functions; 0 for those that it does not have."""
-
-    prepare: int
-    initial: int
-    rhs: int
-    factor: int
-    solve: int
-    observe: int
-    watch: int
-    jacobian: int
-    dfdp: int
-    dj_dy: int
-    dj_dp: int
-    initial_dp: int
-    observe_jac: int
-    observe_dp: int
+def _record(floats: str, ints: str) -> np.dtype[np.void]:
+    return np.dtype([(n, "f8") for n in floats.split()] + [(n, "i8") for n in ints.split()])
 
 
-class Plan(NamedTuple):
-    """Sizes, and offsets of regions in the workspace."""
-
-    lanes: int
-    n: int
-    m: int  # doubles of one state vector, padded
-    parameters: int
-    inputs: int
-    outputs: int
-    watched: int
-    stages: int
-    dense_rows: int
-    y: int
-    y_new: int
-    f: int
-    y_stage: int
-    rest: int
-    u: int  # stages, one vector of m each
-    k: int  # rows of the dense output, one vector of m each
-    p: int
-    q: int
-    rate: int
-    o: int
-    g: int
-    lu: int
-    hinv: int
-    ghinv: int
-    theta: int
-    mask: int
-    norm: int
-    atol: int
-    rtol: int
-    a: int
-    b: int
-    c: int
-    d: int
-    one: int
-    size: int
+#: Addresses of the kernel's functions; 0 for those that it does not have.
+CALLS = _record(
+    "", "prepare initial rhs factor solve observe jacobian dfdp dj_dy dj_dp initial_dp observe_jac observe_dp"
+)
+#: Sizes, and places of regions in the workspace: ``m`` doubles of one state vector, padded; ``u`` the stages and ``k``
+#: the rows of the dense output, one vector of ``m`` each; ``p`` raw and ``q`` prepared parameters; ``o`` what the
+#: kernel observes.
+PLAN = _record(
+    "",
+    "lanes n m parameters inputs stages dense_rows size "
+    "y y_new f y_stage rest u k p q rate o lu hinv ghinv theta mask norm atol rtol a b c d one",
+)
+#: Step control. ``fixed`` > 0: steps of that size without control.
+OPTIONS = _record("gamma exponent memory safety shrink grow h_max fixed t_start", "max_steps")
+#: A lane. ``patient`` -1: idle. ``verdict`` on the last attempt: 0 idle, 1 accepted, 2 rejected. ``stale``: what
+#: triggers watch has jumped.
+LANE = _record(
+    "t h h_used t_new stop end error low high part",
+    "patient verdict fresh rejected steps output first_output last_output event last_event record waiting stale root",
+)
+#: An event; ``slot`` tells infusions of the schedule (0) from those of triggers (1, 2, ...).
+EVENT = _record("time value", "kind place slot")
+#: A trigger: what it watches (place in what the kernel observes), and how.
+TRIGGER = _record("threshold delay lockout", "quantity direction most sustained")
+#: What a lane knows of a trigger: ``side`` 1 at or above the threshold, 0 below, -1 not known; ``armed`` from when.
+WATCH = _record("armed", "side fired")
+#: A patient: ranges in the tables of times and events, and how it ended.
+PATIENT = _record("fail_time", "time_from time_to event_from event_to status fail_state accepted rejected")
 
 
-class Options(NamedTuple):
-    """What the step control needs."""
+class Work(NamedTuple):
+    """What belongs to one worker: lanes, waiting events (lanes, capacity), infusion rates by slot, triggers' states."""
 
-    gamma: float
-    exponent: float
-    memory: float
-    safety: float
-    shrink: float
-    grow: float
-    h_max: float
-    fixed: float
-    max_steps: int
-
-
-class Lanes(NamedTuple):
-    """The state of each lane, shape (lanes,) unless told."""
-
-    t: Array
-    h: Array
-    h_used: Array
-    t_new: Array
-    stop: Array
-    end: Array
-    error: Array
-    patient: Ints  # -1: idle
-    verdict: Ints  # of the last attempt: 0 idle, 1 accepted, 2 rejected
-    fresh: Ints
-    rejected: Ints
-    steps: Ints
-    output: Ints  # next output
-    last_output: Ints
-    event: Ints  # next event of the schedule
-    last_event: Ints
-    record: Ints
-    slots: Array  # (lanes, 1 + triggers, inputs): rates of infusions by who started them
-    waiting: Ints  # number of triggered events waiting
-    wait_time: Array  # (lanes, capacity)
-    wait_kind: Ints
-    wait_place: Ints
-    wait_value: Array
-    wait_slot: Ints
-    side: Ints  # (lanes, triggers): 1 at or above the threshold, 0 below, -1 not known
-    armed: Array  # (lanes, triggers): time from which a trigger may fire again
-    fired: Ints  # (lanes, triggers)
-    stale: Ints  # the watched quantities jumped
-    low: Array
-    high: Array
-    root: Ints
+    lane: Records  # (lanes,)
+    wait: Records  # (lanes, capacity)
+    slots: Array  # (lanes, 1 + triggers, inputs)
+    watch: Records  # (lanes, triggers)
 
 
 class Batch(NamedTuple):
@@ -145,32 +84,15 @@ class Batch(NamedTuple):
 
     p: Array  # (patients, parameters)
     y0: Array  # (patients or 0, states)
-    t_start: float
+    patient: Records  # (patients,)
     times: Array
-    time_at: Ints  # (patients, 2)
-    ev_time: Array
-    ev_kind: Ints
-    ev_place: Ints
-    ev_value: Array
-    ev_at: Ints  # (patients, 2)
-    tr_quantity: Ints  # (triggers,)
-    tr_threshold: Array
-    tr_direction: Ints
-    tr_delay: Array
-    tr_lockout: Array
-    tr_max: Ints
-    tr_sustained: Ints
-    te_time: Array
-    te_kind: Ints
-    te_place: Ints
-    te_value: Array
-    te_at: Ints  # (patients, triggers, 2)
+    events: Records
+    triggers: Records  # (triggers,)
+    answers: Records  # events of triggers, times relative to firing
+    answers_at: Ints  # (patients, triggers, 2)
+    picked: Ints  # (outputs,): which of the quantities that the kernel observes are the outputs
     values: Array  # (patients, times, outputs)
     y_end: Array  # (patients or 0, states)
-    status: Ints  # (patients,)
-    fail_time: Array
-    fail_state: Ints
-    steps: Ints  # (patients, 2): accepted, rejected
     fired: Array  # (patients, triggers, most): times
 
 
@@ -179,55 +101,58 @@ def padded(count: int) -> int:
     return -(-count // BLOCK) * BLOCK
 
 
-def make_plan(sizes: dict[str, int], method: Tableau) -> Plan:
-    """Lay out a workspace.
+def one_record(kind: np.dtype[np.void], **values: float) -> Records:
+    """An array of one record."""
+    made = np.zeros(1, dtype=kind)
+    for name, value in values.items():
+        made[name] = value
+    return made
 
-    Parameters
-    ----------
-    sizes
-        ``lanes``, ``n``, ``parameters``, ``q``, ``inputs``, ``outputs``, ``watched``, ``lu``.
-    """
-    w, n = sizes["lanes"], sizes["n"]
+
+def make_calls(kernel: Kernel) -> Records:
+    """The addresses of a kernel."""
+    return one_record(CALLS, **{name: kernel.address(name) for name in CALLS.names or ()})
+
+
+def make_plan(kernel: Kernel, method: Tableau) -> Records:
+    """Lay out a workspace."""
+    w, n = kernel.lanes, kernel.n
+    inputs, observed, parameters = len(kernel.inputs), len(kernel.outputs), len(kernel.parameters)
     if w not in (1, 4, 8):
         raise ValueError(f"lanes must be 1, 4 or 8, not {w}")
     m, s, rows = padded(n * w), method.stages, len(method.dense)
     regions = {
-        "y": m, "y_new": m, "f": m, "y_stage": m, "rest": m, "u": s * m, "k": rows * m, "p": sizes["parameters"] * w,
-        "q": sizes["q"] * w, "rate": sizes["inputs"] * w, "o": sizes["outputs"] * w, "g": sizes["watched"] * w,
-        "lu": sizes["lu"] * w, "hinv": BLOCK, "ghinv": w, "theta": BLOCK, "mask": BLOCK, "norm": w, "atol": n,
-        "rtol": 1, "a": s * s, "b": s, "c": s * s, "d": rows * s, "one": 1,
+        "y": m, "y_new": m, "f": m, "y_stage": m, "rest": m, "u": s * m, "k": rows * m, "p": parameters * w,
+        "q": kernel.nq * w, "rate": inputs * w, "o": observed * w, "lu": kernel.nlu * w, "hinv": BLOCK, "ghinv": w,
+        "theta": BLOCK, "mask": BLOCK, "norm": w, "atol": n, "rtol": 1, "a": s * s, "b": s, "c": s * s,
+        "d": rows * s, "one": 1,
     }  # fmt: skip
     places, at = {}, 0
     for name, size in regions.items():
         places[name] = at
         at += padded(max(size, 1))
-    return Plan(w, n, m, sizes["parameters"], sizes["inputs"], sizes["outputs"], sizes["watched"], s, rows,
-                **places, size=at)  # fmt: skip
+    return one_record(PLAN, lanes=w, n=n, m=m, parameters=parameters, inputs=inputs, stages=s, dense_rows=rows,
+                      size=at, **places)  # fmt: skip
 
 
-def make_workspace(plan: Plan, method: Tableau, atol: Array, rtol: float) -> Array:
+def make_workspace(plan: Any, method: Tableau, atol: Array, rtol: float) -> Array:
     """A workspace, aligned to 64 bytes, with the constants of the method and the tolerances in place."""
-    raw = np.zeros(plan.size + BLOCK)
+    raw = np.zeros(int(plan["size"]) + BLOCK)
     skip = (-raw.ctypes.data % 64) // 8
-    work = raw[skip : skip + plan.size]
-    work[plan.atol : plan.atol + plan.n] = atol
-    work[plan.rtol], work[plan.one] = rtol, 1.0
+    work = raw[skip : skip + int(plan["size"])]
+    work[plan["atol"] : plan["atol"] + plan["n"]] = atol
+    work[plan["rtol"]], work[plan["one"]] = rtol, 1.0
     for name, value in (("a", method.a), ("b", method.b), ("c", method.c), ("d", method.dense)):
-        place = getattr(plan, name)
-        work[place : place + value.size] = value.ravel()
+        work[plan[name] : plan[name] + value.size] = value.ravel()
     return work
 
 
-def make_lanes(plan: Plan, triggers: int, capacity: int) -> Lanes:
+def make_work(plan: Any, triggers: int, capacity: int) -> Work:
     """Idle lanes."""
-    w = plan.lanes
-    shapes: dict[str, Any] = {
-        "slots": (w, 1 + triggers, plan.inputs), "side": (w, triggers), "armed": (w, triggers), "fired": (w, triggers),
-        **{f"wait_{k}": (w, max(capacity, 1)) for k in ("time", "kind", "place", "value", "slot")},
-    }  # fmt: skip
-    made = {
-        name: np.zeros(shapes.get(name, (w,)), dtype=np.int64 if "Ints" in str(kind) else np.float64)
-        for name, kind in Lanes.__annotations__.items()
-    }
-    made["patient"][:] = -1
-    return Lanes(**made)
+    w = int(plan["lanes"])
+    made = Work(
+        np.zeros(w, dtype=LANE), np.zeros((w, max(capacity, 1)), dtype=EVENT),
+        np.zeros((w, 1 + triggers, int(plan["inputs"]))), np.zeros((w, triggers), dtype=WATCH),
+    )  # fmt: skip
+    made.lane["patient"] = -1
+    return made

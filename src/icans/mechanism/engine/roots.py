@@ -1,12 +1,16 @@
-"""Triggers: find on the dense output when a watched quantity passes its threshold, and give what it triggers."""
+"""Triggers: find on the dense output when a watched quantity passes its threshold, and give what it triggers.
+
+Arguments as in :mod:`icans.mechanism.engine.lanes`.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 from numba import njit
 
 from icans.mechanism.engine.lanes import CHECK, finish, wait
-from icans.mechanism.engine.layout import BLOCK, MANY_DOSES, Batch, Calls, Lanes, Plan
+from icans.mechanism.engine.layout import BLOCK, MANY_DOSES
 from icans.mechanism.engine.vector import between, call_4
 
 #: Parts of a step at which the watched quantities are looked at, so that a short excursion is not overlooked.
@@ -16,100 +20,110 @@ HALVINGS = 48
 
 
 @njit
-def watch_at(c: Calls, pl: Plan, ws, theta) -> None:  # type: ignore[no-untyped-def]
-    """Watched quantities at a part of the step of each lane, on the dense output."""
-    for e in range(BLOCK):
-        ws[pl.theta + e] = theta[e % pl.lanes]
+def look_at(c: Any, pl: Any, ws: Any) -> None:
+    """What the kernel observes at the part ``theta`` of the step of each lane, on the dense output."""
+    for e in range(pl.lanes, BLOCK):
+        ws[pl.theta + e] = ws[pl.theta + e % pl.lanes]
     between(ws, pl.y_stage, pl.y, pl.y_new, pl.k, pl.m, pl.dense_rows, pl.theta, pl.m)
-    call_4(ws, c.watch, pl.y_stage, pl.q, pl.rate, pl.g)
+    call_4(ws, c.observe, pl.y_stage, pl.q, pl.rate, pl.o)
 
 
 @njit
-def above(pl: Plan, ws, bt: Batch, trigger: int, lane: int) -> int:  # type: ignore[no-untyped-def]
+def above(pl: Any, ws: Any, trigger: Any, lane: int) -> int:
     """1 if the quantity is at or above the threshold, else 0."""
-    return 1 if ws[pl.g + bt.tr_quantity[trigger] * pl.lanes + lane] >= bt.tr_threshold[trigger] else 0
+    return 1 if ws[pl.o + trigger.quantity * pl.lanes + lane] >= trigger.threshold else 0
 
 
 @njit
-def passes(pl: Plan, ws, ln: Lanes, bt: Batch, lane: int, time: float) -> bool:  # type: ignore[no-untyped-def]
-    """Whether, going by the last look at the watched quantities, a trigger that may fire by ``time`` has passed."""
-    for k in range(bt.tr_quantity.shape[0]):
-        if ln.fired[lane, k] < bt.tr_max[k] and time > ln.armed[lane, k]:
-            now, before = above(pl, ws, bt, k, lane), ln.side[lane, k]
-            if before >= 0 and now != before and bt.tr_direction[k] == (1 if now == 1 else -1):
+def passes(pl: Any, ws: Any, wk: Any, triggers: Any, lane: int, time: float) -> bool:
+    """Whether, by the last look, a trigger that may fire by ``time`` has been passed."""
+    for k in range(triggers.shape[0]):
+        own, trigger = wk.watch[lane, k], triggers[k]
+        if own.fired < trigger.most and time > own.armed:
+            now = above(pl, ws, trigger, lane)
+            if own.side >= 0 and now != own.side and trigger.direction == (1 if now == 1 else -1):
                 return True
     return False
 
 
 @njit
-def settle(c: Calls, pl: Plan, ws, ln: Lanes, bt: Batch, lane: int) -> None:  # type: ignore[no-untyped-def]
+def settle(pl: Any, ws: Any, wk: Any, bt: Any, lane: int) -> None:
     """Note on which side every quantity is (the last look was at the lane's time); fire what passed."""
-    t = ln.t[lane]
-    for k in range(bt.tr_quantity.shape[0]):
-        now, before = above(pl, ws, bt, k, lane), ln.side[lane, k]
-        beyond = (now == 1) == (bt.tr_direction[k] == 1)
-        passed = beyond and (before == 1 - now or (bt.tr_sustained[k] == 1 and before < 0))
-        ln.side[lane, k] = now
-        if passed and ln.fired[lane, k] < bt.tr_max[k] and t >= ln.armed[lane, k]:
-            if not fire(ln, bt, lane, k, t):
-                finish(pl, ws, ln, bt, lane, MANY_DOSES)
+    me = wk.lane[lane]
+    me.stale = 0
+    for k in range(bt.triggers.shape[0]):
+        own, trigger = wk.watch[lane, k], bt.triggers[k]
+        now, before = above(pl, ws, trigger, lane), own.side
+        beyond = (now == 1) == (trigger.direction == 1)
+        own.side = now
+        passed = beyond and (before == 1 - now or (trigger.sustained == 1 and before < 0))
+        if passed and own.fired < trigger.most and me.t >= own.armed:
+            if not fire(wk, bt, lane, k):
+                finish(pl, ws, wk, bt, lane, MANY_DOSES)
                 return
-    ln.stale[lane] = 0
 
 
 @njit
-def fire(ln: Lanes, bt: Batch, lane: int, trigger: int, t: float) -> bool:
+def fire(wk: Any, bt: Any, lane: int, number: int) -> bool:
     """Line up the events of a trigger; False if there is no room for them."""
-    patient = ln.patient[lane]
-    if ln.fired[lane, trigger] < bt.fired.shape[2]:
-        bt.fired[patient, trigger, ln.fired[lane, trigger]] = t
-    ln.fired[lane, trigger] += 1
-    ln.armed[lane, trigger] = t + bt.tr_lockout[trigger]
-    for e in range(bt.te_at[patient, trigger, 0], bt.te_at[patient, trigger, 1]):
-        at = t + bt.tr_delay[trigger] + bt.te_time[e]
-        if not wait(ln, lane, at, bt.te_kind[e], bt.te_place[e], bt.te_value[e], trigger + 1):
+    me, own, trigger = wk.lane[lane], wk.watch[lane, number], bt.triggers[number]
+    if own.fired < bt.fired.shape[2]:
+        bt.fired[me.patient, number, own.fired] = me.t
+    own.fired += 1
+    own.armed = me.t + trigger.lockout
+    for e in range(bt.answers_at[me.patient, number, 0], bt.answers_at[me.patient, number, 1]):
+        event = bt.answers[e]
+        at = me.t + trigger.delay + event.time
+        if not wait(wk, lane, at, event.kind, event.place, event.value, number + 1):
             return False
-    if bt.tr_lockout[trigger] > 0 and ln.fired[lane, trigger] < bt.tr_max[trigger]:
+    if trigger.lockout > 0 and own.fired < trigger.most:
         # A stop where the lock ends: what passes before it is not taken for a passage after it.
-        return bool(wait(ln, lane, ln.armed[lane, trigger], CHECK, trigger, 0.0, 0))
+        return wait(wk, lane, own.armed, CHECK, number, 0.0, 0)
     return True
 
 
 @njit
-def cut_steps(c: Calls, pl: Plan, ws, ln: Lanes, bt: Batch, theta, part) -> None:  # type: ignore[no-untyped-def]
-    """Set ``part[lane]``, the part of an accepted step after which it is to be cut because a trigger fires; else 1."""
-    w = pl.lanes
-    for lane in range(w):
-        part[lane], ln.root[lane], ln.low[lane], ln.high[lane] = 1.0, 0, 0.0, 1.0
+def cut_steps(c: Any, pl: Any, ws: Any, wk: Any, bt: Any) -> None:
+    """Set ``part`` of each lane: the part of an accepted step after which it is cut because a trigger fires, or 1."""
+    found = False
+    for lane in range(pl.lanes):
+        me = wk.lane[lane]
+        me.part, me.root, me.low, me.high = 1.0, 0, 0.0, 1.0
     for look in range(1, LOOKS + 1):
-        theta[:] = look / LOOKS
-        watch_at(c, pl, ws, theta)
-        for lane in range(w):
-            if ln.verdict[lane] == 1 and not ln.root[lane]:
-                time = ln.t[lane] + theta[lane] * ln.h_used[lane] if look < LOOKS else ln.t_new[lane]
-                if passes(pl, ws, ln, bt, lane, time):
-                    ln.root[lane], ln.low[lane], ln.high[lane] = 1, (look - 1) / LOOKS, look / LOOKS
+        for lane in range(pl.lanes):
+            ws[pl.theta + lane] = look / LOOKS
+        look_at(c, pl, ws)
+        for lane in range(pl.lanes):
+            me = wk.lane[lane]
+            if me.verdict == 1 and me.root == 0:
+                time = me.t + (look / LOOKS) * me.h_used if look < LOOKS else me.t_new
+                if passes(pl, ws, wk, bt.triggers, lane, time):
+                    me.root, me.low, me.high = 1, (look - 1) / LOOKS, look / LOOKS
+                    found = True
                 else:
-                    note(pl, ws, ln, bt, lane)
-    if np.max(ln.root) == 0:
-        return
-    for _ in range(HALVINGS):
-        for lane in range(w):
-            theta[lane] = 0.5 * (ln.low[lane] + ln.high[lane])
-        watch_at(c, pl, ws, theta)
-        for lane in range(w):
-            if ln.root[lane]:
-                if passes(pl, ws, ln, bt, lane, ln.t[lane] + theta[lane] * ln.h_used[lane]):
-                    ln.high[lane] = theta[lane]
-                else:
-                    ln.low[lane] = theta[lane]
-    for lane in range(w):
-        if ln.root[lane]:
-            part[lane] = ln.high[lane]
+                    for k in range(bt.triggers.shape[0]):
+                        wk.watch[lane, k].side = above(pl, ws, bt.triggers[k], lane)
+    if found:
+        halve(c, pl, ws, wk, bt)
 
 
 @njit
-def note(pl: Plan, ws, ln: Lanes, bt: Batch, lane: int) -> None:  # type: ignore[no-untyped-def]
-    """Remember on which side the quantities are, where nothing fires (passing back, or while locked)."""
-    for k in range(bt.tr_quantity.shape[0]):
-        ln.side[lane, k] = above(pl, ws, bt, k, lane)
+def halve(c: Any, pl: Any, ws: Any, wk: Any, bt: Any) -> None:
+    """Locate the passages that :func:`cut_steps` found, to the side on which they have happened."""
+    for _ in range(HALVINGS):
+        for lane in range(pl.lanes):
+            ws[pl.theta + lane] = 0.5 * (wk.lane[lane].low + wk.lane[lane].high)
+        look_at(c, pl, ws)
+        for lane in range(pl.lanes):
+            me = wk.lane[lane]
+            if me.root == 1:
+                if passes(pl, ws, wk, bt.triggers, lane, me.t + ws[pl.theta + lane] * me.h_used):
+                    me.high = ws[pl.theta + lane]
+                else:
+                    me.low = ws[pl.theta + lane]
+    for lane in range(pl.lanes):
+        me = wk.lane[lane]
+        if me.root == 1:
+            me.part = me.high
+            if me.part < 1.0:
+                me.t_new = me.t + me.part * me.h_used
