@@ -72,7 +72,8 @@ def test_episodes_equal_a_plain_walk_through_the_days(rows: list[list[int]], gap
     for i, row in enumerate(rows):
         ill = [d for d, g in enumerate(row) if g >= at_least]
         if not ill:
-            assert np.isnan(found.onset_day[i]) and not found.resolved[i]
+            assert np.isnan(found.onset_day[i])
+            assert not found.resolved[i]
             continue
         end = ill[0]
         for d in ill[1:]:

@@ -55,7 +55,7 @@ def qalb(model: PatientModel, **values: float) -> float:
     return start(model, **values)["ALB_sass"] / model.parameters["alb_plasma"].value
 
 
-# --- albumin -------------------------------------------------------------------------------------------------------
+# --- albumin -----------------------------------------------------------------------------------------------------
 
 
 def test_albumin_in_ventricles_and_lumbar_fluid(model: PatientModel) -> None:
@@ -102,7 +102,7 @@ def test_immunoglobulin_to_albumin(model: PatientModel, n: float) -> None:
         assert 0.3 < ratio / qalb(model) < 0.5
 
 
-# --- cytokines: passive leak --------------------------------------------------------------------------------------------
+# --- cytokines: passive leak -------------------------------------------------------------------------------------
 
 # Lumbar to plasma at n = 2.5 and 3.0: intact; with degradation of 0.1 /h; barrier x20 and blood-CSF barrier x3; both.
 TABLE = {
@@ -149,7 +149,7 @@ def test_production_needed_for_the_lumbar_level(model: PatientModel, kdeg: float
     assert start(model, **values)["IL6_sass"] - leaked == pytest.approx(SEPSIS_CSF, rel=0.10)
 
 
-# --- the linear block -------------------------------------------------------------------------------------------------
+# --- the linear block --------------------------------------------------------------------------------------------
 
 
 def matrix(model: PatientModel, **given: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -242,7 +242,7 @@ def test_time_constants(model: PatientModel) -> None:
     assert degraded[0] == pytest.approx(7.0, rel=0.03)
 
 
-# --- conservation ------------------------------------------------------------------------------------------------------
+# --- conservation ------------------------------------------------------------------------------------------------
 
 
 def test_amount_is_conserved_up_to_what_leaves(model: PatientModel) -> None:
@@ -283,7 +283,7 @@ def test_no_gradient_no_change(model: PatientModel) -> None:
     np.testing.assert_allclose(rates(model, y, values)[rows], 0.0, atol=1e-10)
 
 
-# --- markers -------------------------------------------------------------------------------------------------------------
+# --- markers -----------------------------------------------------------------------------------------------------
 
 
 def test_neurofilament_in_csf_is_forty_times_that_in_plasma(model: PatientModel) -> None:

@@ -27,7 +27,7 @@ def brain_states(model: PatientModel) -> list[int]:
     return [i for i, s in enumerate(model.states) if s.module in MODULES and s.name not in ("BBB_HAZ", "SEIZ_HAZ")]
 
 
-# --- health ---------------------------------------------------------------------------------------------------------------
+# --- health ------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=25, deadline=None)
@@ -52,8 +52,8 @@ def test_health_is_health(model: PatientModel) -> None:
         assert rest[name] == 0
     assert rest["BAR_brain"] == pytest.approx(1.0, abs=1e-3)
     assert rest["GFAP"] == pytest.approx(100, rel=0.02)
-    assert 1 < patient_start("IL6_sass") < 5 and 200 < patient_start("MCP1_sass") < 600
-    assert 10 < patient_start("IL8_sass") < 60 and 50 < patient_start("IL1RA_sass") < 220
+    for name, low, high in (("IL6", 1, 5), ("MCP1", 200, 600), ("IL8", 10, 60), ("IL1RA", 50, 220)):
+        assert low < patient_start(f"{name}_sass") < high
 
 
 def patient_start(name: str) -> float:
@@ -69,7 +69,7 @@ def test_covariates_loosen_the_barrier(model: PatientModel, covariate: str) -> N
     assert integrity(1.0) < integrity(0.0) == pytest.approx(1.0, abs=1e-3)
 
 
-# --- regions -----------------------------------------------------------------------------------------------------------------
+# --- regions -----------------------------------------------------------------------------------------------------
 
 
 def test_one_region_is_the_mean_of_equal_ones() -> None:
@@ -107,7 +107,7 @@ def test_the_more_vulnerable_region_opens_more(model: PatientModel) -> None:
     assert course["BAR_thalamus"][0] < course["BAR_cortex"][0] < 1
 
 
-# --- no second steady state ----------------------------------------------------------------------------------------------
+# --- no second steady state --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("micro", [0.2, 1.0])
@@ -126,17 +126,16 @@ def test_a_burning_brain_in_a_healthy_body_comes_to_rest(model: PatientModel, mi
     assert course["ice_expected"][-1] == pytest.approx(10)
 
 
-# --- handles ----------------------------------------------------------------------------------------------------------------
+# --- handles -----------------------------------------------------------------------------------------------------
 
 
 def inflamed(model: PatientModel) -> np.ndarray:
     """A patient at the height of the inflammation, with an ill brain."""
     y = initial(model)
     place = model.state_names.index
-    for name, value in {"IL6": 1000.0, "IFNG": 300.0, "GMCSF": 20.0, "TNF": 15.0, "IL1B": 4.0, "MYE_A": 0.3, "ENDO": 0.6,
-                        "ANG2": 6000.0, "VCAM1": 500.0, "BAR_brain": 0.5, "IL6_isf_brain": 200.0, "IL1B_isf_brain": 4.0,
-                        "IFNG_isf_brain": 8.0, "GMCSF_isf_brain": 4.0, "MICRO": 0.2, "NEURO": 0.3, "EXCITO": 0.8,
-                        "ASTRO": 0.2}.items():  # fmt: skip
+    for name, value in {"IL6": 1000.0, "IFNG": 300.0, "GMCSF": 20.0, "TNF": 15.0, "IL1B": 4.0, "MYE_A": 0.3,
+                        "ENDO": 0.6, "ANG2": 6000.0, "VCAM1": 500.0, "BAR_brain": 0.5, "IL6_isf_brain": 200.0,
+                        "IL1B_isf_brain": 4.0, "IFNG_isf_brain": 8.0, "GMCSF_isf_brain": 4.0, "MICRO": 0.2, "NEURO": 0.3, "EXCITO": 0.8, "ASTRO": 0.2}.items():  # fmt: skip
         y[place(name)] = value
     return y
 
@@ -158,8 +157,9 @@ def with_effect(handle: str, effect: str) -> PatientModel:
     ("handle", "state"),
     [
         ("inh_il6r_cns", "MICRO"), ("inh_il1_cns", "MICRO"), ("inh_ifng_cns", "MICRO"), ("inh_gmcsf_cns", "MICRO"),
-        ("inh_jak_cns", "MICRO"), ("steroid_cns", "MICRO"), ("steroid_cns", "IL6_isf_brain"), ("inh_seizure", "SEIZ_HAZ"),
-        ("inh_tnf", "BBB_HAZ"), ("inh_il1", "BBB_HAZ"), ("inh_il6r", "BBB_HAZ"), ("tie2_support", "BBB_HAZ"),
+        ("inh_jak_cns", "MICRO"), ("steroid_cns", "MICRO"), ("steroid_cns", "IL6_isf_brain"),
+        ("inh_seizure", "SEIZ_HAZ"), ("inh_tnf", "BBB_HAZ"), ("inh_il1", "BBB_HAZ"),
+        ("inh_il6r", "BBB_HAZ"), ("tie2_support", "BBB_HAZ"),
     ],
 )  # fmt: skip
 def test_a_handle_slows_what_it_should(model: PatientModel, handle: str, state: str) -> None:
@@ -185,7 +185,7 @@ def test_prior_cns_disease_needs_inflammation(model: PatientModel) -> None:
     assert rates(model, rest, {"bbb_cov_cns": 0.0, "cov_cns": 1.0})[place] == pytest.approx(0, abs=1e-12)
 
 
-# --- transport as drugs use it -------------------------------------------------------------------------------------------
+# --- transport as drugs use it -----------------------------------------------------------------------------------
 
 
 def carried(**kwargs: object) -> PatientModel:

@@ -18,7 +18,7 @@ from icans.harmonize.grading.icans import grade_icans
 from icans.harmonize.grading.lee2014 import grade_lee2014
 from icans.harmonize.grading.options import GradingOptions
 from icans.harmonize.grading.penn import grade_penn
-from icans.mechanism.observe import Latent, bedside, daily, draw, episodes, grade, observe, schemes
+from icans.mechanism.observe import Latent, bedside, daily, draw, episodes, grade, observe, rescale, schemes
 from icans.mechanism.observe.bedside import chart_items
 from icans.mechanism.observe.tables import read_cuts, read_schemes
 
@@ -56,7 +56,7 @@ def latent(patients: int = 300, days: int = 20, seed: int = 1) -> Latent:
     )  # fmt: skip
 
 
-# --- days ---------------------------------------------------------------------------------------------------------------
+# --- days --------------------------------------------------------------------------------------------------------
 
 
 def test_the_worst_of_each_day() -> None:
@@ -79,14 +79,15 @@ def test_missing_output_is_named() -> None:
         daily(Course(np.array([-1.0]), {"IL6": np.array([[1.0]])}))
 
 
-# --- findings -----------------------------------------------------------------------------------------------------------
+# --- findings ----------------------------------------------------------------------------------------------------
 
 
 def test_health_gives_no_finding_but_background() -> None:
     healthy = latent(500)
     zero = np.zeros_like(healthy.encephalopathy)
-    healthy = replace(healthy, encephalopathy=zero, seizure_hazard=zero, oedema=zero, icp=zero + 10, temperature=zero + 37,
-                      hypotension=zero, hypoxia=zero, creatinine=zero + 0.9, alt=zero + 20)  # fmt: skip
+    healthy = replace(healthy, encephalopathy=zero, seizure_hazard=zero, oedema=zero, icp=zero + 10,
+                      temperature=zero + 37, hypotension=zero, hypoxia=zero,
+                      creatinine=zero + 0.9, alt=zero + 20)  # fmt: skip
     found = bedside(healthy, draw(500, 3))
     for scheme in ("ASTCT", "CARTOX", "mCRES"):
         assert not grade(found, "ICANS", scheme).any()
@@ -141,7 +142,7 @@ def test_seizures_follow_the_cumulative_hazard() -> None:
     assert (ever >= 4).mean() == pytest.approx(second, abs=0.01)
 
 
-# --- grades: the cohort's own grading reads the findings alike --------------------------------------------------------
+# --- grades: the cohort's own grading reads the findings alike ---------------------------------------------------
 
 
 CHARTED = {
@@ -206,12 +207,27 @@ def test_every_scheme_covers_every_word() -> None:
 
 def test_fever_opens_crs() -> None:
     course = latent(1, 4)
-    course = replace(course, temperature=np.array([[37.0, 39.5, 36.5, 36.5]]), hypotension=np.array([[2.0, 2.0, 2.0, 0.0]]),
-                     hypoxia=np.zeros((1, 4)))  # fmt: skip
+    course = replace(course, temperature=np.array([[37.0, 39.5, 36.5, 36.5]]),
+                     hypotension=np.array([[2.0, 2.0, 2.0, 0.0]]), hypoxia=np.zeros((1, 4)))  # fmt: skip
     np.testing.assert_array_equal(grade(bedside(course, draw(1, 2)), "CRS", "ASTCT"), [[0, 2, 2, 0]])
 
 
-# --- episodes ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("begins", [(1.0, 1.8, 2.6, 3.5), (0.4, 1.0, 3.0, 8.0), (1.0, 2.0, 3.0, 4.0)])
+def test_grades_begin_where_a_calibration_says(begins: tuple[float, ...]) -> None:
+    severity = np.linspace(0, 10, 1001)
+    typical = replace(draw(1, 0), common=np.zeros(1), item={name: np.zeros(1) for name in read_cuts().items})
+    course = rescale(Latent(np.arange(1001), severity[None], *(np.zeros((1, 1001)) for _ in range(8))), icans=begins)
+    found = grade(bedside(course, typical), "ICANS", "ASTCT")[0]
+    np.testing.assert_allclose([severity[np.argmax(found >= g)] for g in (1, 2, 3, 4)], begins, atol=0.02)
+
+
+def test_levels_that_do_not_ascend_are_named() -> None:
+    with pytest.raises(ModelError, match="4 ascending levels") as error:
+        rescale(latent(2), icans=(1.0, 1.0, 2.0, 3.0), crs=(1.0, 2.0))
+    assert "3 ascending levels" in str(error.value)
+
+
+# --- episodes ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -235,7 +251,7 @@ def test_episodes(
     assert found.share() == float(max(grades) > 0)
 
 
-# --- all of it -----------------------------------------------------------------------------------------------------------
+# --- all of it ---------------------------------------------------------------------------------------------------
 
 
 def test_ten_thousand_patients() -> None:
@@ -261,4 +277,5 @@ def test_rows_for_the_cohort() -> None:
     one = rows[(rows.patient_id == "c") & (rows["item"] == "ice_total")]
     assert list(one.value) == list(found["ice_total"][2])
     assert list(one.time_h) == [12.0, 36.0, 60.0]
-    assert isinstance(rows, pd.DataFrame) and {"oxygen_device", "vasopressors"} <= set(rows["item"])
+    assert isinstance(rows, pd.DataFrame)
+    assert {"oxygen_device", "vasopressors"} <= set(rows["item"])

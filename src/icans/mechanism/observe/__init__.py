@@ -5,12 +5,12 @@
 """
 
 from icans.mechanism.observe.bedside import Bedside, Draws, bedside, draw
-from icans.mechanism.observe.daily import Latent, daily
+from icans.mechanism.observe.daily import Latent, daily, rescale
 from icans.mechanism.observe.episodes import Episodes, episodes
 from icans.mechanism.observe.grades import SCHEMES, grade, schemes
 from icans.mechanism.observe.observation import NEEDED, Observation, observe
 
 __all__ = [
     "NEEDED", "SCHEMES", "Bedside", "Draws", "Episodes", "Latent", "Observation", "bedside", "daily", "draw",
-    "episodes", "grade", "observe", "schemes",
+    "episodes", "grade", "observe", "rescale", "schemes",
 ]  # fmt: skip

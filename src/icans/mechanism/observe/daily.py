@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -105,3 +106,47 @@ def _worst(values: Array, day: npt.NDArray[np.int64], count: int) -> Array:
         if np.isneginf(worst[:, d]).all():
             worst[:, d] = worst[:, d - 1]
     return worst
+
+
+#: Where grades 1 to 4 of ASTCT begin for a typical patient, on the scales that ``items.toml`` cuts.
+ICANS_BEGINS = (1.0, 2.0, 3.0, 4.0)
+#: Where grades 2 to 4 begin, on the scales of hypotension and hypoxia.
+CRS_BEGINS = (1.5, 2.5, 3.5)
+
+
+def rescale(
+    latent: Latent, *, icans: Sequence[float] = ICANS_BEGINS, crs: Sequence[float] = CRS_BEGINS
+) -> Latent:  # fmt: skip
+    """The same courses where grades begin at other levels, e.g. at those that a calibration found.
+
+    Parameters
+    ----------
+    icans
+        Level of ``encephalopathy`` at which grades 1, 2, 3 and 4 of ASTCT begin for a typical patient.
+    crs
+        Level of ``crs_hypotension`` and ``crs_hypoxia`` at which grades 2, 3 and 4 begin.
+
+    Raises
+    ------
+    ModelError
+        Levels that do not ascend from above 0, or another number of them.
+    """
+    problems = [
+        Problem("grades", None, name, str(tuple(given)), f"{len(normal)} ascending levels above 0", "Correct it.")
+        for name, given, normal in (("icans", icans, ICANS_BEGINS), ("crs", crs, CRS_BEGINS))
+        if len(given) != len(normal) or not np.all(np.diff([0.0, *given]) > 0)
+    ]  # fmt: skip
+    if problems:
+        raise ModelError(problems)
+    return replace(
+        latent,
+        encephalopathy=_stretch(latent.encephalopathy, icans, ICANS_BEGINS),
+        hypotension=_stretch(latent.hypotension, crs, CRS_BEGINS),
+        hypoxia=_stretch(latent.hypoxia, crs, CRS_BEGINS),
+    )
+
+
+def _stretch(values: Array, levels: Sequence[float], to: Sequence[float]) -> Array:
+    """Straight lines through 0 and the levels; beyond the last, in proportion."""
+    inside = np.interp(values, [0.0, *levels], [0.0, *to])
+    return np.where(values > levels[-1], values * (to[-1] / levels[-1]), inside)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from icans.mechanism.observe.bedside import Bedside, Codes, bedside, draw
-from icans.mechanism.observe.daily import SOURCES, Latent, daily
+from icans.mechanism.observe.daily import CRS_BEGINS, ICANS_BEGINS, SOURCES, Latent, daily, rescale
 from icans.mechanism.observe.episodes import Episodes, episodes
 from icans.mechanism.observe.grades import SCHEMES, grade
 from icans.mechanism.observe.tables import Cuts
@@ -34,7 +34,14 @@ class Observation:
         return episodes(self.grades[toxicity, scheme], self.found.days, at_least=at_least)
 
 
-def observe(course: Any, *, seed: int = 0, cuts: Cuts | None = None) -> Observation:
+def observe(
+    course: Any,
+    *,
+    seed: int = 0,
+    cuts: Cuts | None = None,
+    icans_begins: Sequence[float] = ICANS_BEGINS,
+    crs_begins: Sequence[float] = CRS_BEGINS,
+) -> Observation:
     """Findings of simulated patients.
 
     Parameters
@@ -43,11 +50,13 @@ def observe(course: Any, *, seed: int = 0, cuts: Cuts | None = None) -> Observat
         A trajectory with the outputs :data:`NEEDED` (``encephalopathy`` at least), several times a day.
     seed
         Names the random thresholds of the patients.
+    icans_begins, crs_begins
+        Latent levels at which grades begin, where a calibration found others; see :func:`.daily.rescale`.
 
     Raises
     ------
     ModelError
-        ``encephalopathy`` is not among the outputs.
+        ``encephalopathy`` is not among the outputs, or levels that do not ascend.
     """
-    latent = daily(course)
+    latent = rescale(daily(course), icans=icans_begins, crs=crs_begins)
     return Observation(latent, bedside(latent, draw(len(latent), seed, cuts=cuts), cuts=cuts))
