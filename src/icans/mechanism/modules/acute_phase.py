@@ -1,7 +1,8 @@
 """Acute phase: C-reactive protein, ferritin, fibrinogen, fever, lactate dehydrogenase.
 
 The liver makes C-reactive protein on effective IL-6, so that it falls when the receptor is blocked; ferritin comes from
-activated and, later, from haemophagocytic macrophages; fever from IL-6, IL-1 and TNF in the hypothalamus.
+activated and, later, from haemophagocytic macrophages; fever from IL-6, IL-1 and TNF in the
+hypothalamus, and from what engaged T cells release near it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def declare(m: Builder, options: Options) -> None:
              "PrCRS, 202 patients with CAR T cells")  # fmt: skip
     m.state("CRP", "mg/L", "C-reactive protein", "crp_base")
     m.let("crp_drive", "hill(il6_excess, crp_half)", "1", "share of the liver's full response")
-    m.flow("CRP", "crp_out*crp_base*(1 + crp_rise*crp_drive)", "liver, on IL-6")
+    m.flow("CRP", "crp_out*(crp_base + crp_rise*crp_drive)", "liver, on IL-6")
     m.flow("CRP", "-crp_out*CRP", "loss")
     m.state("FERRITIN", "ng/mL", "ferritin", "ferritin_base")
     m.flow(
@@ -47,7 +48,7 @@ def _fever(m: Builder) -> None:
         "fever_drive",
         "(1 - fever_steroid*steroid)*(fever_w_il6*hill(il6_excess, fever_il6_half) + fever_w_il1*il1_local"
         " + fever_w_tnf*(1 - inh_tnf)*hill(MYE_A, fever_mye_half)"
-        " + fever_w_ifng*hill(ifng_excess, fever_ifng_half))",
+        " + fever_w_ifng*hill(ifng_excess, fever_ifng_half) + fever_w_car*hill(engaged, fever_car_half))",
         "1", "pyrogens, share of the largest effect",
     )  # fmt: skip
     m.state("TEMP", "Cel", "body temperature", "temp_base", nonnegative=False)
