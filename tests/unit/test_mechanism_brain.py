@@ -135,7 +135,8 @@ def inflamed(model: PatientModel) -> np.ndarray:
     place = model.state_names.index
     for name, value in {"IL6": 1000.0, "IFNG": 300.0, "GMCSF": 20.0, "TNF": 15.0, "IL1B": 4.0, "MYE_A": 0.3,
                         "ENDO": 0.6, "ANG2": 6000.0, "VCAM1": 500.0, "BAR_brain": 0.5, "IL6_isf_brain": 200.0,
-                        "IL1B_isf_brain": 4.0, "IFNG_isf_brain": 8.0, "GMCSF_isf_brain": 4.0, "MICRO": 0.2, "NEURO": 0.3, "EXCITO": 0.8, "ASTRO": 0.2}.items():  # fmt: skip
+                        "IL1B_isf_brain": 4.0, "IFNG_isf_brain": 8.0, "GMCSF_isf_brain": 4.0,
+                        "MICRO": 0.2, "NEURO": 0.3, "EXCITO": 0.8, "ASTRO": 0.2}.items():  # fmt: skip
         y[place(name)] = value
     return y
 
