@@ -87,6 +87,8 @@ class Gradients:
 
     def of(self, root: int) -> dict[int, int]:
         """Derivative nodes of ``root`` by place in the array; zeros left out."""
+        if not self.g.mask[root] & self.bit:
+            return {}
         return self._known[root] if root in self._known else self._sweep(root)
 
     def _sweep(self, root: int) -> dict[int, int]:

@@ -97,7 +97,7 @@ def _edges_of_log(w: Writer, x: str, value: str) -> str:
 
 
 def exp(w: Writer, x: str) -> str:
-    """e to the x."""
+    """The exponential function."""
     return _exp_core(w, x, None)
 
 
@@ -106,8 +106,8 @@ def log(w: Writer, x: str) -> str:
     return _edges_of_log(w, x, _log_core(w, x))
 
 
-def pow(w: Writer, x: str, n: str) -> str:  # noqa: A001 (the operation's name)
-    """x to the n for x > 0, else 0; NaN where one of them is NaN."""
+def pow(w: Writer, x: str, n: str) -> str:
+    """``x`` to the ``n`` for x > 0, else 0; NaN where one of them is NaN."""
     e, m = _split(w, x)
     f = w.sub(m, w.number(1.0))
     below = w.add(m, w.number(1.0))

@@ -110,7 +110,7 @@ class Graph:
         return self._node("load", (array, place), _BITS.get(array, OTHER))
 
     def add(self, a: int, b: int) -> int:
-        """a + b."""
+        """``a + b``."""
         x, y = self.number(a), self.number(b)
         if x is not None and y is not None:
             return self.const(x + y)
@@ -127,7 +127,7 @@ class Graph:
         return self._join("add", min(a, b), max(a, b))
 
     def sub(self, a: int, b: int) -> int:
-        """a - b."""
+        """``a - b``."""
         x, y = self.number(a), self.number(b)
         if x is not None and y is not None:
             return self.const(x - y)
@@ -144,7 +144,7 @@ class Graph:
         return self._join("sub", a, b)
 
     def mul(self, a: int, b: int) -> int:
-        """a * b; factors that depend on parameters alone are gathered, so that they can be computed once."""
+        """``a * b``; factors that depend on parameters alone are gathered, so that they can be computed once."""
         x, y = self.number(a), self.number(b)
         if x is not None and y is not None:
             return self.const(x * y)
@@ -193,7 +193,7 @@ class Graph:
         return self._join("inv", a)
 
     def div(self, a: int, b: int) -> int:
-        """a / b."""
+        """``a / b``."""
         x, y = self.number(a), self.number(b)
         if x is not None and y:
             return self.const(x / y)
@@ -212,7 +212,7 @@ class Graph:
         return self._join(op, *args)
 
     def gate(self, c: int, a: int) -> int:
-        """a where c > 0, else 0."""
+        """``a`` where ``c > 0``, else 0."""
         x = self.number(c)
         if x is not None:
             return a if x > 0 else self.zero
@@ -225,7 +225,7 @@ class Graph:
         return self._join("gate", c, a)
 
     def whole_power(self, a: int, n: int) -> int:
-        """a to a whole power, as products."""
+        """A whole power, as products."""
         if n < 0:
             return self.inv(self.whole_power(a, -n))
         result, square = self.one, a
@@ -265,8 +265,8 @@ def read(graph: Graph, text: str, names: Mapping[str, int]) -> int:
 def _read(g: Graph, node: ast.expr, names: Mapping[str, int]) -> int:
     if isinstance(node, ast.Name):
         return names[node.id]
-    if isinstance(node, ast.Constant):
-        return g.const(node.value)  # type: ignore[arg-type]
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return g.const(node.value)
     if isinstance(node, ast.UnaryOp):
         inner = _read(g, node.operand, names)
         return g.neg(inner) if isinstance(node.op, ast.USub) else inner
@@ -276,7 +276,7 @@ def _read(g: Graph, node: ast.expr, names: Mapping[str, int]) -> int:
             whole = _whole(node.right)
             return g.whole_power(left, whole) if whole is not None else _power(g, left, node.right, names)
         right = _read(g, node.right, names)
-        operation = {ast.Add: g.add, ast.Sub: g.sub, ast.Mult: g.mul, ast.Div: g.div}[type(node.op)]  # type: ignore[index]
+        operation = {ast.Add: g.add, ast.Sub: g.sub, ast.Mult: g.mul, ast.Div: g.div}[type(node.op)]
         return operation(left, right)
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
         raise ValueError(f"{ast.unparse(node)!r} is not of the model language")

@@ -22,8 +22,8 @@ With sensitivities by k parameters, also
                                    those outside ``djdy_entries`` are always zero
 ``dj_dp(y, q, u, v)``              d jv_e / dp_j at ``djdp_entries`` (number in ``jv``), ``djdp_cols``
 ``initial_dp(q, v)``               derivatives of initial states, state by state, all k for each
-``observe_jac(y, q, u, v)``        derivatives of outputs by states at ``observe_jac_rows`` (output), ``.._cols`` (state)
-``observe_dp(y, q, u, v)``         derivatives of outputs by parameters at ``observe_dp_rows``, ``observe_dp_cols``
+``observe_jac(y, q, u, v)``        derivatives of outputs (``observe_jac_rows``) by states (``observe_jac_cols``)
+``observe_dp(y, q, u, v)``         the same by the parameters: ``observe_dp_rows``, ``observe_dp_cols``
 =================================  =====================================================================================
 """
 
@@ -241,8 +241,9 @@ def _load(
         for k, side in enumerate(("rows", "cols"))
     }
     return Kernel(
-        key, lanes, model.state_names, model.parameters.names, tuple(i.name for i in model.inputs), *names,
-        content["nq"], content["nlu"], addresses, content["size"],
+        key=key, lanes=lanes, states=model.state_names, parameters=model.parameters.names,
+        inputs=tuple(i.name for i in model.inputs), outputs=names[0], watched=names[1], sensitivities=names[2],
+        nq=content["nq"], nlu=content["nlu"], functions=addresses, size=content["size"],
         djdy_entries=np.array(content["djdy"], dtype=np.int32),
         djdp_entries=np.array(content["djdp"][0], dtype=np.int32),
         djdp_cols=np.array(content["djdp"][1], dtype=np.int32), **places,

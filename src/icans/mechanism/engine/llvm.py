@@ -52,18 +52,23 @@ class Writer:
         return self._splat(f"i64 {value}")
 
     def add(self, a: str, b: str) -> str:
+        """Sum."""
         return self.emit(f"fadd {self.real} {a}, {b}")
 
     def sub(self, a: str, b: str) -> str:
+        """Difference."""
         return self.emit(f"fsub {self.real} {a}, {b}")
 
     def mul(self, a: str, b: str) -> str:
+        """Product."""
         return self.emit(f"fmul {self.real} {a}, {b}")
 
     def div(self, a: str, b: str) -> str:
+        """Quotient."""
         return self.emit(f"fdiv {self.real} {a}, {b}")
 
     def neg(self, a: str) -> str:
+        """Negative."""
         return self.emit(f"fneg {self.real} {a}")
 
     def _intrinsic(self, name: str, *args: str) -> str:
@@ -71,39 +76,47 @@ class Writer:
         return self.emit(f"call {self.real} @llvm.{name}.{self.suffix}({given})")
 
     def fma(self, a: str, b: str, c: str) -> str:
-        """a*b + c rounded once."""
+        """``a*b + c`` rounded once."""
         return self._intrinsic("fma", a, b, c)
 
     def fnma(self, a: str, b: str, c: str) -> str:
-        """c - a*b rounded once."""
+        """``c - a*b`` rounded once."""
         return self.fma(self.neg(a), b, c)
 
     def fms(self, a: str, b: str, c: str) -> str:
-        """a*b - c rounded once."""
+        """``a*b - c`` rounded once."""
         return self.fma(a, b, self.neg(c))
 
     def sqrt(self, a: str) -> str:
+        """Square root."""
         return self._intrinsic("sqrt", a)
 
     def magnitude(self, a: str) -> str:
+        """Absolute value."""
         return self._intrinsic("fabs", a)
 
     def copysign(self, a: str, sign: str) -> str:
+        """The size of one number with the sign of another."""
         return self._intrinsic("copysign", a, sign)
 
     def compare(self, how: str, a: str, b: str) -> str:
+        """Comparison, as LLVM names it (``ogt``: ordered and greater)."""
         return self.emit(f"fcmp {how} {self.real} {a}, {b}")
 
     def select(self, condition: str, a: str, b: str) -> str:
+        """One of two numbers, lane by lane."""
         return self.emit(f"select {self.bool} {condition}, {self.real} {a}, {self.real} {b}")
 
     def integer(self, op: str, a: str, b: str) -> str:
+        """An operation on whole numbers."""
         return self.emit(f"{op} {self.int} {a}, {b}")
 
     def as_int(self, a: str) -> str:
+        """The bits of a number."""
         return self.emit(f"bitcast {self.real} {a} to {self.int}")
 
     def as_float(self, a: str) -> str:
+        """The number of some bits."""
         return self.emit(f"bitcast {self.int} {a} to {self.real}")
 
     def call(self, name: str, *args: str) -> str:
@@ -112,12 +125,15 @@ class Writer:
         return self.emit(f"call {self.real} @icans_{name}({given})")
 
     def address(self, array: str, place: int, lanes: int) -> str:
+        """Pointer to an entry of an array."""
         return self.emit(f"getelementptr inbounds double, ptr %{array}, i64 {place * lanes}")
 
     def load(self, array: str, place: int, lanes: int) -> str:
+        """An entry of an array."""
         return self.emit(f"load {self.real}, ptr {self.address(array, place, lanes)}, align 8")
 
     def store(self, value: str, array: str, place: int, lanes: int) -> None:
+        """Set an entry of an array."""
         self.lines.append(f"  store {self.real} {value}, ptr {self.address(array, place, lanes)}, align 8")
 
 
@@ -144,9 +160,9 @@ def _chunk(name: str, arrays: Sequence[str], operations: Iterable[Operation], la
         if op == "const":
             values[out] = w.number(args[0])
         elif op == "load":
-            values[out] = w.load(*args, lanes)
+            values[out] = w.load(args[0], args[1], lanes)
         elif op == "store":
-            w.store(values[out], *args, lanes)
+            w.store(values[out], args[0], args[1], lanes)
         else:
             values[out] = operate(w, op, [values[a] for a in args])
     given = ", ".join(f"ptr noalias %{a}" for a in arrays)

@@ -69,12 +69,12 @@ def lower(
     for node, array, place in stores:
         homes.setdefault(node, []).append((array, place))
     body = [n for n in order if n not in fused.gone]
-    of_chunk: dict[int, int] = {}
-    count = 0
+    of_chunk: dict[int, int] = {}  # of what is computed or stored
+    length = 0
     for n in body:
-        if not _ready(g, n, known):
-            of_chunk[n] = count // chunk
-            count += 1
+        if n in fused.ops or n in homes:
+            of_chunk[n] = length // chunk
+            length += (n in fused.ops) + len(homes.get(n, ()))
     slots = _slots(body, fused, of_chunk, homes)
     return Function(name, tuple(arrays), *_write(g, body, fused, of_chunk, homes, slots, known))
 
@@ -114,7 +114,7 @@ class _Fused:
 def _fuse(g: Graph, order: Sequence[int], roots: Sequence[int], known: Mapping[int, Place]) -> _Fused:
     users: dict[int, int] = {}
     computed = [n for n in order if not _ready(g, n, known)]
-    for n in (*roots, *(a for n in computed for a in g.operands(n))):
+    for n in (*roots, *(a for user in computed for a in g.operands(user))):
         users[n] = users.get(n, 0) + 1
     result = _Fused({}, set())
 
@@ -143,9 +143,9 @@ def _slots(
     last: dict[int, int] = {}
     for n in body:
         for a in fused.ops[n][1] if n in fused.ops else ():
-            if a in of_chunk:
+            if a in fused.ops:
                 last[a] = max(last.get(a, 0), of_chunk[n])
-    crossing = [n for n in body if n in of_chunk and n not in homes and last.get(n, 0) > of_chunk[n]]
+    crossing = [n for n in body if n in fused.ops and n not in homes and last.get(n, 0) > of_chunk[n]]
     ending: dict[int, list[int]] = {}
     free: list[int] = []
     slots: dict[int, int] = {}
@@ -168,6 +168,7 @@ def _write(
 ) -> tuple[tuple[tuple[Operation, ...], ...], int]:  # fmt: skip
     chunks: list[list[Operation]] = [[]]
     here: set[int] = set()
+    now = 0
 
     def fetch(n: int) -> None:
         if n in here:
@@ -182,18 +183,19 @@ def _write(
 
     for n in body:
         if n not in of_chunk:
-            if n in homes:  # no arithmetic, but an output
-                fetch(n)
-                chunks[-1].extend(("store", n, place) for place in homes[n])
             continue
-        if of_chunk[n] >= len(chunks):
+        if of_chunk[n] > now:
+            now = of_chunk[n]
             chunks.append([])
             here.clear()
-        op, args = fused.ops[n]
-        for a in args:
-            fetch(a)
-        chunks[-1].append((op, n, args))
-        here.add(n)
+        if n in fused.ops:
+            op, args = fused.ops[n]
+            for a in args:
+                fetch(a)
+            chunks[-1].append((op, n, args))
+            here.add(n)
+        else:
+            fetch(n)
         for place in homes.get(n, [(SCRATCH, slots[n])] if n in slots else []):
             chunks[-1].append(("store", n, place))
     return tuple(tuple(c) for c in chunks), 1 + max(slots.values(), default=-1)
