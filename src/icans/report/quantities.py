@@ -10,11 +10,15 @@ from icans.report import format as fmt
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One quantity in figures: its name in the model, a short label, and whether its axis is logarithmic."""
+    """One quantity in figures: its name in the model, a short label, whether its axis is logarithmic.
+
+    ``span``: what the axis shows at least, so that what does not matter does not fill the panel.
+    """
 
     name: str
     label: str
     log: bool = False
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,10 @@ GROUPS: tuple[Group, ...] = (
     Group("cells", "CAR T cells and tumour", "Expansion, contraction and memory in blood; what they are after.", (
         Quantity("car_blood", "CAR T cells in blood", True),
         Quantity("TUM", "Tumour burden (1: typical)", True),
-        Quantity("IL15", "IL-15", False),
+        Quantity("IL15", "IL-15", span=(0.0, 20.0)),
     )),
     Group("inflammation", "Inflammation", "Activated myeloid cells, cytokines in plasma and the acute phase.", (
-        Quantity("MYE_A", "Activated myeloid cells"),
+        Quantity("MYE_A", "Activated myeloid cells", span=(0.0, 0.2)),
         Quantity("IL6", "IL-6", True),
         Quantity("IFNG", "Interferon gamma", True),
         Quantity("IL1B", "IL-1β", True),
@@ -44,30 +48,30 @@ GROUPS: tuple[Group, ...] = (
         Quantity("MCP1", "MCP-1", True),
         Quantity("CRP", "CRP", True),
         Quantity("FERRITIN", "Ferritin", True),
-        Quantity("TEMP", "Temperature"),
+        Quantity("TEMP", "Temperature", span=(36.5, 39.0)),
     )),
     Group("endothelium", "Endothelium", "Activation of the vessel wall and what it sheds.", (
-        Quantity("ENDO", "Endothelial activation"),
+        Quantity("ENDO", "Endothelial activation", span=(0.0, 0.3)),
         Quantity("ANG2", "Angiopoietin-2", True),
         Quantity("ANG1", "Angiopoietin-1", True),
-        Quantity("VWF", "Von Willebrand factor"),
+        Quantity("VWF", "Von Willebrand factor", span=(100.0, 250.0)),
         Quantity("VCAM1", "Soluble VCAM-1", True),
-        Quantity("PLT", "Platelets"),
+        Quantity("PLT", "Platelets", span=(0.0, 150.0)),
     )),
     Group("brain", "Barrier and brain", "Permeability of the barrier; what reaches or arises in the brain.", (
-        Quantity("bbb_permeability", "Barrier permeability"),
+        Quantity("bbb_permeability", "Barrier permeability", span=(0.0, 5.0)),
         Quantity("qalb_lumbar", "Lumbar albumin quotient", True),
         Quantity("IL6_brain", "IL-6 in brain fluid", True),
         Quantity("IL6_sass", "IL-6 in lumbar CSF", True),
-        Quantity("MICRO", "Microglial activation"),
+        Quantity("MICRO", "Microglial activation", span=(0.0, 0.2)),
         Quantity("GFAP", "GFAP in plasma", True),
         Quantity("NFL", "Neurofilament in plasma", True),
     )),
     Group("clinic", "At the bedside", "What is seen: confusion, slowing of the EEG, systemic severity.", (
-        Quantity("ice_expected", "ICE score (expected)"),
-        Quantity("encephalopathy", "Neurological severity (latent)"),
-        Quantity("eeg_slowing", "EEG slowing"),
-        Quantity("crs_severity", "Systemic severity (latent)"),
+        Quantity("ice_expected", "ICE score (expected)", span=(0.0, 10.0)),
+        Quantity("encephalopathy", "Neurological severity (latent)", span=(0.0, 2.0)),
+        Quantity("eeg_slowing", "EEG slowing", span=(0.0, 1.0)),
+        Quantity("crs_severity", "Systemic severity (latent)", span=(0.0, 2.0)),
     )),
 )  # fmt: skip
 
@@ -96,3 +100,8 @@ def label(name: str, units: Mapping[str, str]) -> str:
     quantity = BY_NAME.get(name, Quantity(name, name))
     unit = units.get(name, "1")
     return quantity.label if unit in ("1", "") else f"{quantity.label}, {fmt.unit(unit)}"
+
+
+def arm_label(arm: str, hypothetical: Iterable[str]) -> str:
+    """The arm's name, in one line; an arm without human data for what it gives says so, loudly."""
+    return f"{arm} (HYPOTHETICAL)" if arm in set(hypothetical) else arm

@@ -12,7 +12,7 @@ from icans.core.files import write_text
 from icans.report import format as fmt
 from icans.report import quantities as words
 from icans.report.figures.barrier import fig_barrier_map, fig_barrier_open
-from icans.report.figures.courses import fig_courses, fig_patient
+from icans.report.figures.courses import MANY_ARMS, fig_courses, fig_patient
 from icans.report.figures.therapy import HYPOTHETICAL, fig_differences, fig_incidence, fig_worst_grades
 from icans.report.model import RunInfo, Task
 from icans.report.page import Builder, Bullets, Callout, Facts, Fold, Heading, Section, Text, absent, blocks_of
@@ -34,6 +34,8 @@ class SimulationData:
         Median and bands of quantities over time by arm; for one patient the median is the patient.
     summary
         One row per arm and quantity: peak (median with interquartile range) and its day.
+    regional_who
+        Whose median the barrier map shows.
     hypothetical_arms
         Arms with a drug, or a use of one, that has no human data.
     courses, grades
@@ -60,6 +62,7 @@ class SimulationData:
     courses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     grades: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     doses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    regional_who: str = "the virtual patients"
     hypothetical_arms: tuple[str, ...] = ()
     schemes: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -147,9 +150,10 @@ def _drug_label(data: SimulationData, drug: str) -> str:
 
 def _treatment(builder: Builder, data: SimulationData) -> Section:
     lead = "What each arm is given, and what is known of the drugs."
+    named = {"arm": lambda arm: words.arm_label(str(arm), data.hypothetical_arms)}
     regimens = builder.table(
         data.regimens, "What is given", "Days and hours count from the infusion of the product.",
-        names={"arm": "Arm", "when": "When"}, fold=False,
+        show=named, fold=False,
     )  # fmt: skip
     drugs = None
     if len(data.drugs):
@@ -201,7 +205,13 @@ def _compared(builder: Builder, data: SimulationData) -> Section | None:
             f"{fmt.percent(a, 1)} to {fmt.percent(b, 1)}" for a, b in zip(data.incidence["low"], data.incidence["high"])
         ],
     )[["label", "arm", "share", "interval"]]  # fmt: skip
-    table = builder.table(shown, "Incidences", names={"label": "Outcome", "interval": "95% interval"}, fold=True)
+    table = builder.table(
+        shown,
+        "Incidences",
+        names={"label": "Outcome", "interval": "95% interval"},
+        fold=True,
+        show={"arm": lambda arm: words.arm_label(str(arm), data.hypothetical_arms)},
+    )
     return Section("compared", "Toxicity", lead, blocks_of(blocks, table))
 
 
@@ -210,13 +220,13 @@ def _courses(builder: Builder, data: SimulationData) -> Section:
     lead = "Median of the virtual patients over time." if many else "The patient over time."
     if many and len(data.arms) == 1:
         band = "Line: median; dark band: half of the patients; pale band: 90% of them."
-    elif many and len(data.arms) <= 4:
+    elif many and len(data.arms) <= MANY_ARMS:
         band = "Lines: medians; bands: half of the patients of each arm."
     else:
         band = "Lines: medians." if many else ""
     blocks: list[object] = []
     for group in words.known(data.bands["quantity"].unique()):
-        figure = fig_courses(data.bands, group, data.units, data.arms)
+        figure = fig_courses(data.bands, group, data.units, data.arms, hypothetical=data.hypothetical_arms)
         blocks += [
             Heading(group.title),
             builder.picture(figure, group.title, f"{group.lead} {band}".strip(), group.lead),
@@ -233,9 +243,9 @@ def _barrier(builder: Builder, data: SimulationData) -> Section:
     if len(data.regional):
         blocks.append(
             builder.picture(
-                fig_barrier_map(data.regional, data.arms[:4]),
+                fig_barrier_map(data.regional, data.arms[:4], hypothetical=data.hypothetical_arms),
                 "Integrity of the barrier by region",
-                "Schematic section, not to scale; colour: median over the virtual patients (1: intact). How vulnerable "
+                f"Schematic section, not to scale; colour: median over {data.regional_who} (1: intact). How vulnerable "
                 "the regions are relative to each other is an assumption from where lesions are seen on MRI.",
                 "Brains coloured by the integrity of the barrier in seven regions over days.",
             )
@@ -243,7 +253,7 @@ def _barrier(builder: Builder, data: SimulationData) -> Section:
     if len(data.heads):
         blocks.append(
             builder.picture(
-                fig_barrier_open(data.heads, data.arms),
+                fig_barrier_open(data.heads, data.arms, data.hypothetical_arms),
                 "Probability that the barrier has opened",
                 "Mean over the virtual patients, by three interchangeable definitions: markers beyond a threshold, a "
                 "regression on them, and a hazard that adds up. Where the lines part, the definition matters.",

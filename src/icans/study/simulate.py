@@ -51,6 +51,7 @@ class Simulation:
     worst: pd.DataFrame
     bands: pd.DataFrame
     regional: pd.DataFrame
+    regional_who: str
     heads: pd.DataFrame
     failures: pd.DataFrame
     model_key: str
@@ -128,6 +129,7 @@ def run_scenario(scenario: Scenario, *, threads: int | None = None) -> Simulatio
     table = pd.concat([results.outcomes(run, scenario) for run in runs], ignore_index=True)
     table = table[table["patient"].isin(patients.ids[both])].reset_index(drop=True)
     many = len(patients) > 1
+    chosen, who = results.cases(runs, table)
     arms = [run.name for run in runs]
     return Simulation(
         scenario=scenario, runs=tuple(runs), patients=patients, units=_units(model, names), outcomes=table,
@@ -135,7 +137,7 @@ def run_scenario(scenario: Scenario, *, threads: int | None = None) -> Simulatio
         differences=results.differences(table, arms, scenario.simulation.seed) if many else _no_differences(),
         worst=results.worst(table),
         bands=results.bands(runs, [n for n in names if n in words.BY_NAME or n in scenario.output.quantities]),
-        regional=results.regional(runs), heads=heads_table(runs, model, both),
+        regional=results.regional(runs, chosen), regional_who=who, heads=heads_table(runs, model, both),
         failures=pd.concat([run.failures.assign(arm=run.name) for run in runs], ignore_index=True),
         model_key=model.key, seconds=seconds,
     )  # fmt: skip

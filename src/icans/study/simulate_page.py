@@ -96,7 +96,7 @@ def page_data(done: Simulation, run: RunInfo) -> SimulationData:
         disease=scenario.patients.disease, patients=len(done.patients), days=scenario.simulation.days, arms=done.arms,
         units=done.units, bands=done.bands, regional=done.regional, heads=done.heads, drugs=drugs, regimens=plan,
         incidence=done.incidence, differences=done.differences, worst=done.worst,
-        hypothetical_arms=setup.hypothetical_arms(scenario),
+        regional_who=done.regional_who, hypothetical_arms=setup.hypothetical_arms(scenario),
         summary=results.peaks(done.outcomes, done.units), courses=courses, grades=grades, doses=doses, schemes=schemes,
         notes=sentences(done)[1:], failures=done.failures if len(done.failures) else None, run=run,
     )  # fmt: skip
@@ -106,11 +106,13 @@ def _shown(done: Simulation) -> tuple[dict[str, pd.DataFrame], dict[str, pd.Data
     """Courses, grades and doses of the patients shown: the one, or in a population those with the worst ICANS first."""
     courses, grades, doses = {}, {}, {}
     first = done.outcomes[done.outcomes["arm"] == done.arms[0]]
+    strange = setup.hypothetical_arms(done.scenario)
     place = {int(number): at for at, number in enumerate(done.patients.ids)}
     order = first.sort_values(["icans_grade", "patient"], ascending=[False, True])["patient"].tolist()
     for patient in order[: done.scenario.output.shown]:
         for arm, run in zip(done.scenario.arms, done.runs):
-            name = f"Patient {patient}" if len(done.runs) == 1 else f"Patient {patient}, {run.name}"
+            label = words.arm_label(run.name, strange)
+            name = f"Patient {patient}" if len(done.runs) == 1 else f"Patient {patient}, {label}"
             at = place[patient]
             courses[name] = pd.concat(
                 [pd.DataFrame({"quantity": q, "time_h": run.times_h, "value": run.series[q][at]}) for q in words.PANEL

@@ -32,6 +32,8 @@ OUTCOMES = (("ICANS", 1, "ICANS, any grade"), ("ICANS", 3, "ICANS, grade 3+"),
 #: Latent severity behind each toxicity, and its name in the tables of schemes.
 LATENT = {"ICANS": ("encephalopathy", "nt"), "CRS": ("crs_severity", "crs")}
 RESAMPLES = 2000
+#: Patients with ICANS below which the barrier map is about everybody.
+FEW_CASES = 5
 Z95 = NormalDist().inv_cdf(0.975)
 
 
@@ -186,17 +188,27 @@ def bands(runs: Sequence[ArmRun], names: Sequence[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["arm", "quantity", "time_h", *BANDS]]
 
 
-def regional(runs: Sequence[ArmRun]) -> pd.DataFrame:
-    """Median integrity of the barrier by region, arm and time."""
-    both = kept(runs)
+def regional(runs: Sequence[ArmRun], chosen: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    """Median integrity of the barrier over the chosen patients, by region, arm and time."""
     parts = [
         pd.DataFrame({
             "arm": run.name, "region": name.removeprefix(words.BARRIER), "time_h": run.times_h,
-            "value": np.median(run.series[name][both], axis=0),
+            "value": np.median(run.series[name][chosen], axis=0),
         })
         for run in runs for name in run.series if name.startswith(words.BARRIER)
     ]  # fmt: skip
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["arm", "region", "time_h", "value"])
+
+
+def cases(runs: Sequence[ArmRun], table: pd.DataFrame) -> tuple[npt.NDArray[np.bool_], str]:
+    """Patients with ICANS in the first arm, in words, too; everybody where they are fewer than :data:`FEW_CASES`."""
+    both = kept(runs)
+    first = table[(table["arm"] == runs[0].name) & (table["icans_grade"] >= 1)]
+    mask = both & np.isin(runs[0].ids, first["patient"])
+    if len(both) == 1 or mask.sum() < FEW_CASES:
+        return both, "the virtual patients" if len(both) > 1 else "the one patient"
+    where = f"in the arm “{runs[0].name}”" if len(runs) > 1 else ""
+    return mask, f"the {int(mask.sum())} virtual patients who have ICANS {where}".rstrip()
 
 
 def peaks(table: pd.DataFrame, units: Mapping[str, str]) -> pd.DataFrame:

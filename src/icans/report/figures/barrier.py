@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from icans.report import quantities as words
 from icans.report import style
 from icans.report.figures import base, brain
 
@@ -29,7 +30,9 @@ def _floor(values: pd.Series) -> float:
 
 
 @base.figure
-def fig_barrier_map(regional: pd.DataFrame, arms: Sequence[str], days: Sequence[int] = DAYS) -> Figure:
+def fig_barrier_map(
+    regional: pd.DataFrame, arms: Sequence[str], days: Sequence[int] = DAYS, hypothetical: Sequence[str] = ()
+) -> Figure:
     """Brains in the colour of each region's integrity: one row of days, or one row for each arm.
 
     Parameters
@@ -40,6 +43,8 @@ def fig_barrier_map(regional: pd.DataFrame, arms: Sequence[str], days: Sequence[
         Rows of the map, in order. With one arm, its days are laid out in two rows.
     days
         Days since infusion; those beyond the simulated time are left out.
+    hypothetical
+        Arms that give something without human data.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -56,7 +61,7 @@ def fig_barrier_map(regional: pd.DataFrame, arms: Sequence[str], days: Sequence[
         columns = len(days)
         cells = [[(arm, d) for d in days] for arm in arms]
     names = int(len(arms) > 1)  # a column for the names of the arms
-    tall = 1.02 if names else 1.35
+    tall = 1.1 if names else 1.35
     fig = base.new(7.4, 2.5 + (tall + 0.05) * len(cells) + 0.35)
     grid = fig.add_gridspec(
         len(cells) + 1,
@@ -66,7 +71,7 @@ def fig_barrier_map(regional: pd.DataFrame, arms: Sequence[str], days: Sequence[
     )
     top = grid[0, :].subgridspec(1, 2, width_ratios=[1.35, 1])
     _key(fig.add_subplot(top[0]), regional, arms, cmap, norm)
-    _lines(fig.add_subplot(top[1]), regional, arms)
+    _lines(fig.add_subplot(top[1]), regional, arms, hypothetical)
     axes = [fig.add_subplot(grid[y + 1, x + names]) for y in range(len(cells)) for x in range(columns)]
     for place, ax in enumerate(axes):
         y, x = divmod(place, columns)
@@ -83,7 +88,8 @@ def fig_barrier_map(regional: pd.DataFrame, arms: Sequence[str], days: Sequence[
         ax.text(
             0,
             0.5,
-            textwrap.fill(arm, 14),
+            textwrap.fill(words.arm_label(arm, hypothetical), 14),
+            color=style.WARM if arm in hypothetical else style.INK,
             fontsize=8,
             fontweight="bold",
             va="center",
@@ -118,7 +124,7 @@ def _key(ax: Axes, regional: pd.DataFrame, arms: Sequence[str], cmap: Colormap, 
     ax.set_title(f"{arms[0]}, worst day ({day:.0f})" if len(arms) > 1 else f"Worst day ({day:.0f})")
 
 
-def _lines(ax: Axes, regional: pd.DataFrame, arms: Sequence[str]) -> None:
+def _lines(ax: Axes, regional: pd.DataFrame, arms: Sequence[str], hypothetical: Sequence[str]) -> None:
     """With one arm a line for each region; with several, the most vulnerable region of each arm."""
     first = regional[regional["arm"] == arms[0]]
     lowest = first.groupby("region", sort=False)["value"].min().sort_values(ascending=False)
@@ -127,7 +133,10 @@ def _lines(ax: Axes, regional: pd.DataFrame, arms: Sequence[str]) -> None:
         ax.set_title("By region")
     else:
         worst = lowest.index[-1]
-        lines = [(a, regional[(regional["arm"] == a) & (regional["region"] == worst)]) for a in arms]
+        lines = [
+            (words.arm_label(a, hypothetical), regional[(regional["arm"] == a) & (regional["region"] == worst)])
+            for a in arms
+        ]
         ax.set_title(f"{brain.REGION_LABELS.get(str(worst), str(worst))}, by arm")
     for place, (name, rows) in enumerate(lines):
         one = rows.sort_values("time_h")
@@ -151,7 +160,7 @@ HEADS: dict[str, tuple[str, int]] = {
 
 
 @base.figure
-def fig_barrier_open(heads: pd.DataFrame, arms: Sequence[str]) -> Figure:
+def fig_barrier_open(heads: pd.DataFrame, arms: Sequence[str], hypothetical: Sequence[str] = ()) -> Figure:
     """P(barrier open by day t), one panel an arm, one line a head.
 
     Parameters
@@ -161,7 +170,7 @@ def fig_barrier_open(heads: pd.DataFrame, arms: Sequence[str]) -> Figure:
     """
     from matplotlib.lines import Line2D
 
-    columns = min(3, len(arms))
+    columns = 2 if len(arms) == 4 else min(3, len(arms))
     rows = -(-len(arms) // columns)
     fig = base.new(2.45 * columns + (1.3 if columns == 1 else 0.2), 1.9 * rows + 0.55)
     axes = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -172,7 +181,7 @@ def fig_barrier_open(heads: pd.DataFrame, arms: Sequence[str]) -> Figure:
         for head, (_, look) in HEADS.items():
             one = heads[(heads["arm"] == arms[place]) & (heads["head"] == head)].sort_values("time_h")
             ax.plot(one["time_h"] / 24, one["value"], color=style.colour(look), ls=style.DASHES[look])
-        ax.set_title(arms[place])
+        ax.set_title(textwrap.fill(words.arm_label(arms[place], hypothetical), 26))
         ax.set_ylim(0, 1)
         ax.set_xlim(0, heads["time_h"].max() / 24)
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1])

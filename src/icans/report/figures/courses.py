@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Columns of a table of bands, from below; without a population only the middle one is filled.
 BANDS = ("q05", "q25", "q50", "q75", "q95")
 #: Arms above which only the band of half of the patients is drawn, and above which none is.
-FEW_ARMS, MANY_ARMS = 1, 4
+FEW_ARMS, MANY_ARMS = 1, 3
 #: Narrowest range of a logarithmic axis (ratio of its ends), so that noise does not fill the panel.
 LEAST_RATIO = 3.0
 PANEL_WIDTH, PANEL_HEIGHT = 2.45, 1.75
@@ -28,8 +28,9 @@ PANEL_WIDTH, PANEL_HEIGHT = 2.45, 1.75
 
 @base.figure
 def fig_courses(
-    bands: pd.DataFrame, group: words.Group, units: Mapping[str, str], arms: Sequence[str], columns: int = 3
-) -> Figure:
+    bands: pd.DataFrame, group: words.Group, units: Mapping[str, str], arms: Sequence[str], columns: int = 3,
+    hypothetical: Sequence[str] = (),
+) -> Figure:  # fmt: skip
     """Small multiples of one group of quantities over days since infusion.
 
     Parameters
@@ -40,19 +41,21 @@ def fig_courses(
         Unit of every quantity.
     arms
         In the order of their colours.
+    hypothetical
+        Those of them that give something without human data.
     """
     names = [q.name for q in group.quantities if (bands["quantity"] == q.name).any()]
     if not names:
         fig = base.new(5, 1)
         base.note(fig, "Nothing of this group was simulated.")
         return fig
-    columns = min(columns, len(names))
+    columns = 2 if len(names) == 4 else min(columns, len(names))
     rows = -(-len(names) // columns)
     legend = len(arms) > 1
-    fig = base.new(PANEL_WIDTH * columns + 0.15, PANEL_HEIGHT * rows + 0.3 * legend + 0.35)
+    fig = base.new(PANEL_WIDTH * columns + 0.15, PANEL_HEIGHT * rows + 0.35 * legend + 0.35)
     axes = fig.subplots(rows, columns, sharex=True, squeeze=False)
     for ax, name in zip(axes.flat, names):
-        _course(ax, bands[bands["quantity"] == name], arms, words.BY_NAME[name].log)
+        _course(ax, bands[bands["quantity"] == name], arms, words.BY_NAME[name])
         ax.set_title(words.label(name, units), fontsize=8.5)
     for ax in list(axes.flat)[len(names) :]:
         ax.set_visible(False)
@@ -63,7 +66,9 @@ def fig_courses(
     fig.supxlabel("Days since infusion", fontsize=8.5, color=style.SOFT)
     if legend:
         lines = [_handle(i) for i in range(len(arms))]
-        fig.legend(lines, list(arms), loc="outside upper left", ncols=min(3, len(arms)), handlelength=2.4)
+        labels = [words.arm_label(a, hypothetical) for a in arms]
+        wide = max(len(label) for label in labels) > 26 or columns < 3
+        fig.legend(lines, labels, loc="outside upper left", ncols=min(2 if wide else 3, len(arms)), handlelength=2.4)
     return fig
 
 
@@ -73,7 +78,7 @@ def _handle(place: int) -> Line2D:
     return Line2D([], [], color=style.colour(place), ls=style.DASHES[place % len(style.DASHES)], lw=1.8)
 
 
-def _course(ax: Axes, rows: pd.DataFrame, arms: Sequence[str], log: bool) -> None:
+def _course(ax: Axes, rows: pd.DataFrame, arms: Sequence[str], quantity: words.Quantity) -> None:
     for place, arm in enumerate(arms):
         one = rows[rows["arm"] == arm].sort_values("time_h")
         if one.empty:
@@ -84,15 +89,15 @@ def _course(ax: Axes, rows: pd.DataFrame, arms: Sequence[str], log: bool) -> Non
         if len(arms) <= MANY_ARMS:
             ax.fill_between(day, one["q25"], one["q75"], color=hue, alpha=0.26 if len(arms) == 1 else 0.15, lw=0)
         ax.plot(day, one["q50"], color=hue, ls=style.DASHES[place % len(style.DASHES)], lw=1.7)
-    _scale(ax, rows, log)
+    _scale(ax, rows, quantity)
     ax.grid(axis="y")
 
 
-def _scale(ax: Axes, rows: pd.DataFrame, log: bool) -> None:
+def _scale(ax: Axes, rows: pd.DataFrame, quantity: words.Quantity) -> None:
     seen = rows[list(BANDS)].to_numpy(dtype=float)
     seen = seen[np.isfinite(seen)]
     positive = seen[seen > 0]
-    if log and len(positive):
+    if quantity.log and len(positive):
         high = positive.max()
         low = max(positive.min(), high * 1e-5)
         if high / low < LEAST_RATIO:
@@ -104,7 +109,10 @@ def _scale(ax: Axes, rows: pd.DataFrame, log: bool) -> None:
     elif len(seen):
         ax.locator_params(axis="y", nbins=4)
         base.grouped_ticks(ax.yaxis)
-        if np.ptp(seen) <= 1e-6 * max(1.0, abs(seen).max()):  # a constant: its rounding must not fill the panel
+        if quantity.span is not None:
+            low, high = min(quantity.span[0], float(seen.min())), max(quantity.span[1], float(seen.max()))
+            ax.set_ylim(low - 0.03 * (high - low), high + 0.05 * (high - low))
+        elif np.ptp(seen) <= 1e-6 * max(1.0, abs(seen).max()):  # a constant: its rounding must not fill the panel
             ax.set_ylim(min(0.0, 2 * seen.min()), max(1.0, 1.3 * seen.max()))
 
 
@@ -169,7 +177,7 @@ def fig_patient(
         one = course[course["quantity"] == name].sort_values("time_h")
         rows = pd.DataFrame(dict.fromkeys(BANDS, one["value"].to_numpy()))
         ax.plot(one["time_h"] / 24, one["value"], color=style.ACCENT, lw=1.6)
-        _scale(ax, rows, words.BY_NAME[name].log)
+        _scale(ax, rows, words.BY_NAME[name])
         ax.grid(axis="y")
         _name(ax, words.label(name, units).replace(", ", "\n"))
     for ax in axes:

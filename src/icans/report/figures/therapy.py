@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from icans.report import quantities as words
 from icans.report import style
 from icans.report.figures import base
 
@@ -151,7 +152,7 @@ def fig_differences(differences: pd.DataFrame, arms: Sequence[str], hypothetical
             low, high, value = (float(one[c].iloc[0]) for c in ("low", "high", "value"))
             ax.plot([low, high], [place, place], color=style.colour(look), lw=1.8, solid_capstyle="butt")
             ax.plot([value], [place], marker=style.MARKERS[look % 7], ms=5.5, color=style.colour(look), mec=style.PAPER,
-                    ls="none", label=arm_label(arm, hypothetical).replace("\n", ", ") if y == 0 else None)  # fmt: skip
+                    ls="none", label=words.arm_label(arm, hypothetical) if y == 0 else None)  # fmt: skip
         if y:
             ax.axhline(y - 0.5, color=style.FAINT, lw=0.6)
     ax.axvline(0, color=style.INK, lw=0.8)
