@@ -1,7 +1,7 @@
 """The systemic model against published aggregates: a small population of the reference product, untreated.
 
-Tolerances are those of a population of 150 and of cohorts that differ in product and disease: medians within a factor of
-two (or the interval of the source), timing within a day or two, spreads within a third. The calibrated virtual
+Tolerances are those of a population of 150 and of cohorts that differ in product and disease: medians within a factor
+of two (or the interval of the source), timing within a day or two, spreads within a third. The calibrated virtual
 populations are judged elsewhere, target by target.
 """
 
