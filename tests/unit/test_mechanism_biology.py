@@ -292,3 +292,19 @@ def test_options_that_do_not_exist_are_refused_together() -> None:
 
 def test_the_model_is_made_once_for_the_same_options() -> None:
     assert patient_model(brain=False) is patient_model((), brain=False)
+
+
+def test_hypotension_counts_after_treatment_has_taken_the_fever() -> None:
+    """ASTCT: fever is required at entry, not after treatment; severity then follows hypotension alone."""
+    model = systemic()
+    names = ("crs_severity", "crs_hypotension", "crs_feverish")
+    read = function(model, names)
+    y = initial(model)
+    for vaso in (0.05, 0.1):  # without fever and with little hypotension: no CRS
+        y[model.state_names.index("VASO")] = vaso
+        assert read(y.tolist(), model.parameters.values_array().tolist())[0] < 0.5
+    for vaso in (0.3, 0.5, 0.6):
+        y[model.state_names.index("VASO")] = vaso
+        severity, hypotension, feverish = read(y.tolist(), model.parameters.values_array().tolist())
+        assert feverish < 0.01
+        assert severity == pytest.approx(hypotension, abs=0.02)

@@ -135,5 +135,7 @@ def _severity(m: Builder) -> None:
           "hypoxia on the scale of ASTCT grades (2: low flow, 3: high flow, 4: pressure)")  # fmt: skip
     m.let("crs_worst", "crs_hypoxia + pos(crs_hypotension - crs_hypoxia)", "1", "worse of hypotension and hypoxia")
     m.let("crs_feverish", "expit(crs_fever/fever_width)", "1", "fever as a share: 0.5 at the threshold")
-    m.let("crs_severity", "crs_feverish + pos(crs_worst - 1)", "1",
+    m.let("crs_shock", "expit((crs_worst - shock_from)/shock_width)", "1",
+          "hypotension or hypoxia that counts even where treatment has taken the fever")  # fmt: skip
+    m.let("crs_severity", "crs_feverish + pos(crs_shock - crs_feverish) + pos(crs_worst - 1)", "1",
           "latent severity of CRS; a grade is where it lies between a scheme's cuts")  # fmt: skip
