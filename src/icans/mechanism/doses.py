@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from icans.mechanism.model import PatientModel
 
 Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 #: Kinds of event, in the order in which they happen at one time.
 ADD, RATE, SET, SWITCH = 0, 1, 2, 3
+#: Sign of the directions of a trigger.
+DIRECTIONS = {"up": 1, "down": -1}
 #: More doses than this from one entry are a mistake.
 MOST_REPEATS = 100_000
 
@@ -75,21 +78,51 @@ class Switch:
 Action = Dose | Reset | Switch
 
 
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Doses given when a quantity passes a threshold.
+
+    ``quantity`` is a state or definition; ``direction`` ``"up"`` or ``"down"``. The doses' times are hours after the
+    passage, to which ``delay_h`` is added. For ``lockout_h`` after a passage the trigger rests; what passes then is
+    not made up for, unless ``sustained``: then it fires again at the end of the rest, and at the start, as long as the
+    quantity is beyond the threshold. It fires ``max_times`` times at most.
+    """
+
+    quantity: str
+    threshold: float
+    direction: str = "up"
+    doses: tuple[Dose, ...] = ()
+    delay_h: float = 0.0
+    lockout_h: float = 0.0
+    max_times: int = 1
+    label: str = ""
+    sustained: bool = False
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """Events of one patient in order: time (h), kind, place (state, input or parameter), value; each of shape (m,).
+    """Events in order: time (h), kind, place (state, input or parameter), value; each of shape (m,).
 
     ``ADD`` adds to a state, ``RATE`` sets the rate of an input (unit of its state per hour), ``SET`` sets a state,
-    ``SWITCH`` a parameter. ``delay`` is the part of the time that is a lag of absorption.
+    ``SWITCH`` a parameter. ``entry`` is the input of a dose, -1 for others.
     """
 
     time: Array
-    kind: npt.NDArray[np.int64]
-    place: npt.NDArray[np.int64]
+    kind: Ints
+    place: Ints
     value: Array
+    entry: Ints
 
     def __len__(self) -> int:
         return len(self.time)
+
+    def entered(self, factor: Array, lag: Array) -> Schedule:
+        """For one patient: doses multiplied and delayed by what :func:`entering` gave for each input."""
+        of_dose = self.entry >= 0
+        time = np.where(of_dose, self.time + lag[self.entry], self.time) if len(lag) else self.time
+        value = np.where(of_dose, self.value * factor[self.entry], self.value) if len(lag) else self.value
+        order = np.lexsort((self.kind, time))  # stable: entries of one time and kind stay in the order given
+        return Schedule(time[order], self.kind[order], self.place[order], value[order], self.entry[order])
 
 
 def check(model: PatientModel, actions: Iterable[Action]) -> None:
@@ -106,60 +139,67 @@ def check(model: PatientModel, actions: Iterable[Action]) -> None:
         raise ModelError(problems)
 
 
-def schedule(model: PatientModel, actions: Sequence[Action], parameters: Array) -> Schedule:
-    """Events of one patient.
-
-    Parameters
-    ----------
-    actions
-        Checked ones (:func:`check`).
-    parameters
-        The patient's, shape (parameters,); lag and bioavailability are taken from them.
-    """
+def planned(model: PatientModel, actions: Sequence[Action]) -> Schedule:
+    """Events of checked actions, before a patient's lag and bioavailability."""
     places = {name: i for i, name in enumerate(model.state_names)}
-    events: list[tuple[float, int, int, float]] = []
+    events: list[tuple[float, int, int, float, int]] = []
     infusions: dict[int, list[tuple[float, float, float]]] = {}
     for action in actions:
         if isinstance(action, Reset):
-            events.append((action.time_h, SET, places[action.state], action.value))
+            events.append((action.time_h, SET, places[action.state], action.value, -1))
         elif isinstance(action, Switch):
-            events.append((action.time_h, SWITCH, model.parameters.place(action.parameter), action.value))
+            events.append((action.time_h, SWITCH, model.parameters.place(action.parameter), action.value, -1))
         else:
             for number, entry in _inputs(model, action):
-                factor, lag = _enters(model, entry, parameters)
-                amount = action.amount * unit_factor(action.unit, entry.unit) * factor
-                for start in (action.times() + lag).tolist():
+                amount = action.amount * unit_factor(action.unit, entry.unit)
+                for start in action.times().tolist():
                     if action.duration_h > 0:
                         span = (start, start + action.duration_h, amount / action.duration_h)
                         infusions.setdefault(number, []).append(span)
                     else:
-                        events.append((start, ADD, places[entry.state], amount))
+                        events.append((start, ADD, places[entry.state], amount, number))
     for number, spans in infusions.items():
         events += _rates(number, spans)
-    events.sort(key=lambda e: e[:2])  # stable: entries of one time and kind stay in the order given
-    columns = list(zip(*events)) or [(), (), (), ()]
+    events.sort(key=lambda e: e[:2])
+    columns = list(zip(*events)) or [()] * 5
     return Schedule(np.array(columns[0], float), np.array(columns[1], np.int64), np.array(columns[2], np.int64),
-                    np.array(columns[3], float))  # fmt: skip
+                    np.array(columns[3], float), np.array(columns[4], np.int64))  # fmt: skip
 
 
-def _rates(number: int, spans: list[tuple[float, float, float]]) -> list[tuple[float, int, int, float]]:
+def entering(model: PatientModel, parameters: Array) -> tuple[Array, Array]:
+    """How much of a dose reaches the state (in the state's unit per unit), and after which lag (h), for every input.
+
+    Parameters
+    ----------
+    parameters
+        Shape (patients, parameters).
+
+    Returns
+    -------
+    Two arrays, each of shape (patients, inputs).
+    """
+    texts = [text for i in model.inputs for text in (i.scale, i.bioavailable, i.lag_h)]
+    found = of_parameters(model, texts, parameters).reshape(len(parameters), len(model.inputs), 3)
+    return found[:, :, 0] * found[:, :, 1], found[:, :, 2]
+
+
+def schedule(model: PatientModel, actions: Sequence[Action], parameters: Array) -> Schedule:
+    """Events of one patient with parameters of shape (parameters,); see :func:`planned`, :func:`entering`."""
+    factor, lag = entering(model, parameters[None])
+    return planned(model, actions).entered(factor[0], lag[0])
+
+
+def _rates(number: int, spans: list[tuple[float, float, float]]) -> list[tuple[float, int, int, float, int]]:
     """Rate of an input at every time at which it changes: the sum over the infusions that run, anew each time.
 
     Adding and subtracting would leave rounding errors running for ever.
     """
     edges = sorted({edge for start, stop, _ in spans for edge in (start, stop)})
-    return [(edge, RATE, number, sum(r for start, stop, r in spans if start <= edge < stop)) for edge in edges]
+    return [(e, RATE, number, sum(r for start, stop, r in spans if start <= e < stop), number) for e in edges]
 
 
 def _inputs(model: PatientModel, dose: Dose) -> list[tuple[int, Input]]:
     return [(i, e) for i, e in enumerate(model.inputs) if e.drug == dose.drug and dose.route in e.routes]
-
-
-def _enters(model: PatientModel, entry: Input, parameters: Array) -> tuple[float, float]:
-    """How much of a dose reaches the state (in the state's unit per unit), and after which lag."""
-    texts = [entry.scale, entry.bioavailable, entry.lag_h]
-    scale, bioavailable, lag = of_parameters(model, texts, parameters[None])[0]
-    return float(scale * bioavailable), float(lag)
 
 
 @cache
@@ -189,6 +229,44 @@ def _code(unit: str) -> str:
     if number.lower().startswith("1e"):
         return f"10*{int(number[2:])}"
     return number
+
+
+def check_triggers(model: PatientModel, triggers: Sequence[Trigger]) -> None:
+    """Refuse triggers that cannot work.
+
+    Raises
+    ------
+    ModelError
+        All that is wrong with them.
+    """
+    found: list[Problem] = []
+    for number, one in enumerate(triggers, 1):
+
+        def problem(column: str, value: object, expected: str, remedy: str, number: int = number) -> Problem:
+            return Problem("triggers", number, column, repr(value), expected, remedy)
+
+        if one.quantity not in model.units:
+            found.append(unknown("state or definition", one.quantity, model.units))
+        if one.direction not in DIRECTIONS:
+            found.append(problem("direction", one.direction, "'up' or 'down'", "Choose one."))
+        if not math.isfinite(one.threshold):
+            found.append(problem("threshold", one.threshold, "a number", "Give it."))
+        for name in ("delay_h", "lockout_h"):
+            value = getattr(one, name)
+            if not (math.isfinite(value) and value >= 0):
+                found.append(problem(name, value, "hours, at least 0", "Correct it."))
+        if not (isinstance(one.max_times, int) and one.max_times >= 1):
+            found.append(problem("max_times", one.max_times, "a whole number from 1", "Correct it."))
+        if one.sustained and one.max_times > 1 and not one.lockout_h > 0:
+            found.append(problem("lockout_h", one.lockout_h, "hours above 0 where sustained", "Give it."))
+        found += [p for dose in one.doses for p in _problems(model, dose, number)]
+        found += [
+            problem("doses", dose.time_h, "hours after the passage, at least 0", "Correct it.")
+            for dose in one.doses
+            if dose.time_h < 0
+        ]
+    if found:
+        raise ModelError(found)
 
 
 def _problems(model: PatientModel, action: Action, number: int) -> list[Problem]:

@@ -117,17 +117,38 @@ def apply_one(pl: Any, ws: Any, wk: Any, triggers: Any, lane: int, event: Any) -
 
 
 @njit
-def wait(wk: Any, lane: int, time: float, kind: int, place: int, value: float, slot: int) -> bool:
-    """Put an event among the waiting ones, in order of time and kind; False if there is no room."""
+def room_for(wk: Any, lane: int, time: float, kind: int) -> int:
+    """A free place among the waiting events, which are in order of time and kind; -1 if there is none."""
     me, queue = wk.lane[lane], wk.wait[lane]
     k = me.waiting
     if k >= queue.shape[0]:
-        return False
+        return -1
     while k > 0 and (queue[k - 1].time > time or (queue[k - 1].time == time and queue[k - 1].kind > kind)):
         queue[k] = queue[k - 1]
         k -= 1
-    queue[k].time, queue[k].kind, queue[k].place, queue[k].value, queue[k].slot = time, kind, place, value, slot
     me.waiting += 1
+    return int(k)
+
+
+@njit
+def wait(wk: Any, lane: int, time: float, event: Any, slot: int) -> bool:
+    """Put an event of a trigger among the waiting ones; False if there is no room."""
+    k = room_for(wk, lane, time, event.kind)
+    if k < 0:
+        return False
+    wk.wait[lane, k] = event
+    wk.wait[lane, k].time, wk.wait[lane, k].slot = time, slot
+    return True
+
+
+@njit
+def wait_check(wk: Any, lane: int, time: float, trigger: int) -> bool:
+    """Stop where the lock of a trigger ends; False if there is no room."""
+    k = room_for(wk, lane, time, CHECK)
+    if k < 0:
+        return False
+    it = wk.wait[lane, k]
+    it.time, it.kind, it.place, it.value, it.slot, it.entry = time, CHECK, trigger, 0.0, 0, -1
     return True
 
 

@@ -60,10 +60,11 @@ LANE = _record(
     "t h h_used t_new stop end error low high part",
     "patient verdict fresh rejected steps output first_output last_output event last_event record waiting stale root",
 )
-#: An event; ``slot`` tells infusions of the schedule (0) from those of triggers (1, 2, ...).
-EVENT = _record("time value", "kind place slot")
-#: A trigger: what it watches (place in what the kernel observes), and how.
-TRIGGER = _record("threshold delay lockout", "quantity direction most sustained")
+#: An event; ``slot`` tells infusions of the schedule (0) from those of triggers (1, 2, ...), ``entry`` is the input of
+#: a dose (-1: none).
+EVENT = _record("time value", "kind place slot entry")
+#: A trigger: what it watches (place in what the kernel observes), and how; its infusions take ``copies`` slots in turn.
+TRIGGER = _record("threshold delay lockout", "quantity direction most sustained slot copies")
 #: What a lane knows of a trigger: ``side`` 1 at or above the threshold, 0 below, -1 not known; ``armed`` from when.
 WATCH = _record("armed", "side fired")
 #: A patient: ranges in the tables of times and events, and how it ended.
@@ -75,7 +76,7 @@ class Work(NamedTuple):
 
     lane: Records  # (lanes,)
     wait: Records  # (lanes, capacity)
-    slots: Array  # (lanes, 1 + triggers, inputs)
+    slots: Array  # (lanes, slots, inputs)
     watch: Records  # (lanes, triggers)
 
 
@@ -147,12 +148,13 @@ def make_workspace(plan: Any, method: Tableau, atol: Array, rtol: float) -> Arra
     return work
 
 
-def make_work(plan: Any, triggers: int, capacity: int) -> Work:
+def make_work(plan: Any, triggers: Records, capacity: int) -> Work:
     """Idle lanes."""
+    slots = int((triggers["slot"] + triggers["copies"]).max(initial=1))
     w = int(plan["lanes"])
     made = Work(
         np.zeros(w, dtype=LANE), np.zeros((w, max(capacity, 1)), dtype=EVENT),
-        np.zeros((w, 1 + triggers, int(plan["inputs"]))), np.zeros((w, triggers), dtype=WATCH),
+        np.zeros((w, slots, int(plan["inputs"]))), np.zeros((w, len(triggers)), dtype=WATCH),
     )  # fmt: skip
     made.lane["patient"] = -1
     return made

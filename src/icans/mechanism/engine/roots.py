@@ -9,7 +9,7 @@ from typing import Any
 
 from numba import njit
 
-from icans.mechanism.engine.lanes import CHECK, finish, wait
+from icans.mechanism.engine.lanes import finish, wait, wait_check
 from icans.mechanism.engine.layout import BLOCK, MANY_DOSES
 from icans.mechanism.engine.vector import between, call_4
 
@@ -69,16 +69,17 @@ def fire(wk: Any, bt: Any, lane: int, number: int) -> bool:
     me, own, trigger = wk.lane[lane], wk.watch[lane, number], bt.triggers[number]
     if own.fired < bt.fired.shape[2]:
         bt.fired[me.patient, number, own.fired] = me.t
+    slot = trigger.slot + own.fired % trigger.copies
     own.fired += 1
     own.armed = me.t + trigger.lockout
     for e in range(bt.answers_at[me.patient, number, 0], bt.answers_at[me.patient, number, 1]):
         event = bt.answers[e]
         at = me.t + trigger.delay + event.time
-        if not wait(wk, lane, at, event.kind, event.place, event.value, number + 1):
+        if not wait(wk, lane, at, event, slot):
             return False
     if trigger.lockout > 0 and own.fired < trigger.most:
         # A stop where the lock ends: what passes before it is not taken for a passage after it.
-        return wait(wk, lane, own.armed, CHECK, number, 0.0, 0)
+        return wait_check(wk, lane, own.armed, number)
     return True
 
 

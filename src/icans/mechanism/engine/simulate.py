@@ -1,205 +1,331 @@
-"""Simulate many patients: the public door of the engine."""
+"""Simulate patients: the one function that the rest of the package calls.
+
+Each patient has his own steps; patients share vectors only to be fast. Results are the same to the last bit whatever
+the number of threads, the order of patients or who their neighbours are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from icans.core.errors import ModelError, Problem
-from icans.core.provenance import Provenance
-from icans.mechanism.doses import Dose, Reset, Switch
-from icans.mechanism.engine.batch import Events, events_of, parameter_matrix, per_patient
-from icans.mechanism.engine.triggers import DIRECTIONS, Trigger, check_triggers
-from icans.mechanism.trajectory import Failure, Trajectory
+from icans.core.provenance import Provenance, package_version
+from icans.mechanism.doses import Action, Dose, Reset, Switch, Trigger, check_triggers
+from icans.mechanism.engine import inputs, layout
+from icans.mechanism.engine.rodas import Tableau, tableau
+from icans.mechanism.trajectory import Failure, Firing, Trajectory
 
 if TYPE_CHECKING:
     from icans.mechanism.engine.kernel import Kernel
     from icans.mechanism.model import PatientModel
 
-__all__ = ["Dose", "Reset", "Switch", "Trigger", "simulate"]
+__all__ = ["Action", "Dose", "Reset", "Switch", "Trajectory", "Trigger", "simulate"]
 
 Array = npt.NDArray[np.float64]
 
-#: Up to this many patients the kernel of single patients is used; the bits are the same.
-FEW = 5
-#: Smallest absolute tolerance of a state, as a part of ``rtol`` times its usual size (at least 1 in its unit).
-ATOL_SHARE = 1e-3
-STARTS = ("initial", "steady")
+#: Fewer patients than this are solved one by one; more share vectors of :data:`LANES`.
+FEW, LANES = 6, 8
+#: Patients of one piece of work: few enough to tell progress, many enough that vectors stay full.
+CHUNK = 256
+#: Absolute tolerance as a part of the relative one times the state's initial value (or 1, where that is 0).
+ABSOLUTE = 1e-2
+#: Firings of a trigger of which the time is kept.
+KEPT = 200
+#: Step control: safety, smallest and largest change of a step, weight of the last error (Gustafsson 1991,
+#: doi 10.1145/210232.210242).
+SAFETY, SHRINK, GROW, MEMORY = 0.9, 0.2, 6.0, 0.0
+#: Results larger than this are refused (bytes).
+LARGEST = 8e9
+
+
+@dataclass(frozen=True)
+class Control:
+    """How to integrate: method, tolerances, limits. ``fixed`` > 0: steps of that size (h), without error control."""
+
+    method: str = "rodas4"
+    rtol: float = 1e-6
+    atol: Array | float | None = None
+    h_max: float = math.inf
+    max_steps: int = 100_000
+    fixed: float = 0.0
 
 
 def simulate(
     model: PatientModel,
     parameters: Any = None,
     doses: Sequence[Any] = (),
-    times: npt.ArrayLike | None = None,
+    times: Any = None,
     *,
     outputs: Sequence[str] | None = None,
     rtol: float = 1e-6,
-    atol: float | Mapping[str, float] | None = None,
+    atol: Array | float | None = None,
     threads: int | None = None,
     triggers: Sequence[Trigger] = (),
-    start: str | npt.ArrayLike = "initial",
-    t_start: float | None = None,
+    start: str | Array = "initial",
+    t_start: float = 0.0,
     sensitivities: Sequence[str] = (),
-    lanes: int | None = None,
-    max_steps: int = 100_000,
-    step_h: float | None = None,
-    progress: bool = False,
+    control: Control | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Trajectory:
-    """Integrate the model for every patient.
+    """Courses of quantities in patients.
 
     Parameters
     ----------
     parameters
-        See :func:`icans.mechanism.engine.batch.parameter_matrix`: None, array (patients, parameters), or by name.
+        None (one typical patient), values by name, a table with a column per parameter, or an array of shape
+        (patients, parameters).
     doses
-        :class:`Dose`, :class:`Reset` and :class:`Switch`, the same for all, or one list per patient.
+        Doses, resets and switches for all patients, or a list of them for each. A value at the time of a dose is the
+        value before it.
     times
-        Hours since infusion at which outputs are kept, increasing, shape (T,); every 6 h for 30 days if None. They do
-        not influence the steps. A value at the time of a dose is that before the dose.
+        Hours since infusion, ascending: shape (T,), or (patients, T) padded with NaN. Every 6 h for 30 days if None.
     outputs
-        States and definitions to keep; None: all states.
+        States and definitions; every state and observable if None.
     rtol, atol
-        Tolerances. ``atol`` by state, or one for all; None: ``1e-3 rtol`` times the state's initial size (at least 1).
+        Tolerances of the error of a step (root mean square over the states); ``atol`` a number or one per state, by
+        default a hundredth of ``rtol`` times the typical initial value (1 where that is 0).
     threads
-        Threads (None: every core). Results do not depend on it, bit for bit.
+        Threads; as many as there are processors if None.
     triggers
-        Therapy that answers to the course.
+        Doses given when a quantity passes a threshold.
     start
-        ``"initial"``: the model's initial values; ``"steady"``: the steady state without doses that follows from them;
-        or states, shape (states,) or (patients, states).
+        ``"initial"``, ``"steady"`` (the steady state without doses), or states, shape (states,) or (patients, states).
     t_start
-        Time of the start, h; None: the earliest of 0, the first time, and the first dose.
+        Hours at which integration starts.
     sensitivities
-        Parameters by which to differentiate the outputs (exact derivatives of the discrete solution).
-    lanes
-        Patients per vector (1, 4 or 8); None chooses. Results do not depend on it, bit for bit.
-    max_steps
-        After so many steps a patient is given up.
-    step_h
-        A fixed step without error control, for studies of convergence.
+        Parameters by which values are differentiated (:attr:`Trajectory.derivatives`).
+    control
+        Method and limits; its tolerances stand in for ``rtol`` and ``atol``.
     progress
-        Show progress on stderr.
+        Called now and then with the number of patients done and of all.
 
     Returns
     -------
-    A trajectory. A patient that cannot be integrated is NaN from there on, and named in ``failures``.
+    A trajectory. Patients whose integration failed are told in it and never stop the others.
 
     Raises
     ------
     ModelError
-        Doses, parameters, triggers, names, times or tolerances that cannot be used: refused before anything runs.
-    KeyboardInterrupt
-        Passed on after the running patients have been let go.
+        Anything about parameters, doses, times, triggers or names that is wrong, before integration begins.
     """
-    from icans.mechanism.engine.run import run_batch
-
-    values = parameter_matrix(model, parameters)
-    lists, count = per_patient(list(doses), len(values))
-    if count > len(values):
-        values = np.repeat(values, count, axis=0)
-    grid = _grid(times)
-    names = tuple(outputs) if outputs is not None else model.state_names
-    _check_options(model, names, rtol, start)
+    values = inputs.parameter_table(model, parameters)
+    wanted = _outputs(model, outputs)
     check_triggers(model, triggers)
-    events = events_of(model, lists, values)
-    begin = min(0.0, float(grid[0]), events.first_h) if t_start is None else float(t_start)
-    _check_start(begin, grid, events)
-    kernel = _kernel(model, names, triggers, tuple(sensitivities), lanes or (1 if count <= FEW else 8))
-    tolerance = _tolerance(model, rtol, atol)
-    y0 = _start(model, values, start, rtol, threads)
-    answers = [events_of(model, [t.doses] * count, values, slot=k + 1) for k, t in enumerate(triggers)]
-    found = run_batch(
-        kernel, values, grid, events, y0=y0, outputs=names, triggers=triggers, answers=answers, rtol=rtol,
-        atol=tolerance, t_start=begin, threads=threads, max_steps=max_steps, fixed=step_h or 0.0, progress=progress,
-        directions=DIRECTIONS,
+    asked, hours, time_parts = inputs.time_table(EVERY_6_H if times is None else times, len(values), t_start)
+    control = control or Control(rtol=rtol, atol=atol)
+    _check_control(model, control)
+    job = _Job(model, values, wanted, tuple(sensitivities), tuple(triggers), control, t_start)
+    y0 = _start(job, start, threads)
+    events, event_parts, factor, lag = inputs.event_table(model, doses, values, t_start)
+    kernel = job.kernel(len(values))
+    trigger, answers, answers_at, room = inputs.trigger_tables(triggers, kernel.outputs, model, factor, lag)
+    n, T = len(values), int((time_parts[:, 1] - time_parts[:, 0]).max())
+    if n * T * len(wanted) * 8 * (1 + len(sensitivities)) > LARGEST:
+        raise ModelError([Problem("outputs", None, None, f"{n} patients, {T} times, {len(wanted)} outputs",
+                                  f"less than {LARGEST / 1e9:g} GB of results", "Ask for fewer outputs or times.")])  # fmt: skip
+    batch = layout.Batch(
+        p=values, y0=y0, patient=_patients(time_parts, event_parts), times=hours, events=events, triggers=trigger,
+        answers=answers, answers_at=answers_at, picked=np.array([kernel.outputs.index(o) for o in wanted], np.int64),
+        values=np.full((n, asked.shape[-1], len(wanted)), np.nan), y_end=np.full((n, kernel.n), np.nan),
+        fired=np.full((n, len(triggers), min(KEPT, max((t.max_times for t in triggers), default=0))), np.nan),
     )  # fmt: skip
-    derivatives = None
-    if sensitivities:
-        from icans.mechanism.engine.sensitivity import sensitivities_of
-
-        derivatives = sensitivities_of(
-            model, kernel, values, grid, lists, events, found, outputs=names, names=tuple(sensitivities), rtol=rtol,
-            atol=tolerance, t_start=begin, y0=y0,
-        )  # fmt: skip
-    return Trajectory(
-        grid, names, found.values, {n: model.units[n] for n in names}, found.status,
-        tuple(Failure(p, t, r, s) for p, t, r, s in found.failures), found.steps, found.fired,
-        tuple(t.label or t.quantity for t in triggers), derivatives, tuple(sensitivities),
-        Provenance(f"simulated with model {model.name} {model.key[:12]}", synthetic=True),
-    )  # fmt: skip
+    _run(job, kernel, batch, room, threads, progress)
+    return _trajectory(job, batch, asked)
 
 
-def _grid(times: npt.ArrayLike | None) -> Array:
-    grid = np.arange(0.0, 30 * 24.0 + 1, 6.0) if times is None else np.atleast_1d(np.asarray(times, dtype=float)).copy()
-    if grid.ndim != 1 or not len(grid) or not np.isfinite(grid).all() or (np.diff(grid) < 0).any():
-        raise ModelError([Problem("times", None, None, str(times)[:60], "increasing hours since infusion, at least one",
-                                  "Sort them and leave out what is not a number.")])  # fmt: skip
-    return grid
+EVERY_6_H = np.arange(0.0, 30 * 24.0 + 1, 6.0)
 
 
-def _check_options(model: PatientModel, names: Sequence[str], rtol: float, start: Any) -> None:
+@dataclass(frozen=True)
+class _Job:
+    model: PatientModel
+    parameters: Array
+    outputs: tuple[str, ...]
+    sensitivities: tuple[str, ...]
+    triggers: tuple[Trigger, ...]
+    control: Control
+    t_start: float
+
+    @property
+    def method(self) -> Tableau:
+        return tableau(self.control.method)
+
+    def kernel(self, patients: int) -> Kernel:
+        """One kernel for all outputs and triggers: every state and definition is observed, and some are picked."""
+        from icans.mechanism.engine.kernel import compile_kernel
+
+        model = self.model
+        lanes = 1 if patients < FEW else LANES
+        if self.sensitivities:
+            return compile_kernel(model, lanes=lanes, outputs=self.outputs, sensitivities=self.sensitivities)
+        return compile_kernel(model, lanes=lanes, outputs=everything(model))
+
+    @property
+    def atol(self) -> Array:
+        given = self.control.atol
+        if given is not None:
+            return np.broadcast_to(np.asarray(given, dtype=float), (len(self.model.states),)).copy()
+        return self.control.rtol * ABSOLUTE * scales(self.model)
+
+
+def everything(model: PatientModel) -> tuple[str, ...]:
+    """Names of all states and definitions."""
+    return (*model.state_names, *(d.name for d in model.definitions))
+
+
+def scales(model: PatientModel) -> Array:
+    """Size of each state: its typical initial value, 1 where that is 0; shape (states,)."""
+    return np.array(_scales(model.key, model.parameters.values_array().tobytes(), _Same(model)))
+
+
+class _Same:
+    """Hands a model through a cache that knows it by its key."""
+
+    def __init__(self, model: PatientModel) -> None:
+        self.model = model
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=64)
+def _scales(key: str, values: bytes, same: _Same) -> tuple[float, ...]:
+    from icans.mechanism.reference import initial
+
+    size = np.abs(initial(same.model))
+    return tuple(np.where(np.isfinite(size) & (size > 0), size, 1.0).tolist())
+
+
+def _outputs(model: PatientModel, outputs: Sequence[str] | None) -> tuple[str, ...]:
     from icans.mechanism.parameters import unknown
 
-    problems = [unknown("state or definition", n, model.units) for n in names if n not in model.units]
-    if not (np.isfinite(rtol) and 1e-13 <= rtol <= 0.1):
-        problems.append(Problem("options", None, "rtol", repr(rtol), "a number from 1e-13 to 0.1", "Correct it."))
-    if isinstance(start, str) and start not in STARTS:
-        problems.append(Problem("options", None, "start", repr(start), f"one of {STARTS} or states", "Choose one."))
+    if outputs is None:
+        return tuple(dict.fromkeys((*model.state_names, *(o.name for o in model.observables))))
+    wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    problems = [unknown("state or definition", n, model.units) for n in wanted if n not in model.units]
+    if not wanted:
+        problems.append(Problem("outputs", None, None, "()", "at least one name", "Give one."))
+    if problems:
+        raise ModelError(problems)
+    return wanted
+
+
+def _check_control(model: PatientModel, control: Control) -> None:
+    problems = []
+    if not (1e-14 <= control.rtol <= 0.1):
+        problems.append(
+            Problem("control", None, "rtol", repr(control.rtol), "a number from 1e-14 to 0.1", "Correct it.")
+        )
+    if control.atol is not None:
+        given = np.asarray(control.atol, dtype=float)
+        if given.shape not in ((), (len(model.states),)) or not (np.isfinite(given).all() and (given > 0).all()):
+            problems.append(Problem("control", None, "atol", str(given.shape), "a number above 0, or one per state",
+                                    "Correct it."))  # fmt: skip
     if problems:
         raise ModelError(problems)
 
 
-def _check_start(begin: float, grid: Array, events: Events) -> None:
-    if begin > min(float(grid[0]), events.first_h):
-        raise ModelError([Problem("options", None, "t_start", repr(begin), "a time before every output and dose",
-                                  "Start earlier, or leave it out.")])  # fmt: skip
-
-
-def _kernel(
-    model: PatientModel, names: tuple[str, ...], triggers: Sequence[Trigger], sensitive: tuple[str, ...], lanes: int
-) -> Kernel:  # fmt: skip
-    """The kernel that observes the outputs and, after them, what triggers watch."""
-    from icans.mechanism.engine.kernel import compile_kernel
-
-    watched = tuple(dict.fromkeys(t.quantity for t in triggers if t.quantity not in names))
-    return compile_kernel(model, lanes=lanes, outputs=names + watched, sensitivities=sensitive)
-
-
-def _tolerance(model: PatientModel, rtol: float, atol: float | Mapping[str, float] | None) -> Array:
-    from icans.mechanism.parameters import unknown
-
-    usual = np.maximum(np.abs(_initial(model)), 1.0) * ATOL_SHARE * rtol
-    if isinstance(atol, Mapping):
-        wrong = [unknown("state", n, model.state_names) for n in atol if n not in model.state_names]
-        if wrong:
-            raise ModelError(wrong)
-        usual = np.array([atol.get(n, v) for n, v in zip(model.state_names, usual)])
-    elif atol is not None:
-        usual = np.full(len(usual), float(atol))
-    if not (np.isfinite(usual).all() and (usual > 0).all()):
-        raise ModelError([Problem("options", None, "atol", repr(atol), "numbers above 0", "Correct it.")])
-    return usual
-
-
-def _initial(model: PatientModel) -> Array:
-    from icans.mechanism.numeric import of_parameters
-
-    return of_parameters(model, [s.initial for s in model.states], model.parameters.values_array()[None])[0]
-
-
-def _start(model: PatientModel, values: Array, start: Any, rtol: float, threads: int | None) -> Array | None:
+def _start(job: _Job, start: str | Array, threads: int | None) -> Array:
+    n, states = len(job.parameters), len(job.model.states)
     if isinstance(start, str):
         if start == "initial":
-            return None
-        from icans.mechanism.engine.steady import steady_states
+            return np.zeros((0, states))
+        if start == "steady":
+            from icans.mechanism.engine.steady import steady_states
 
-        return steady_states(model, values, threads=threads)
-    given = np.atleast_2d(np.asarray(start, dtype=float))
-    if given.shape not in ((1, len(model.states)), (len(values), len(model.states))) or not np.isfinite(given).all():
-        raise ModelError([Problem("options", None, "start", str(given.shape), f"(patients, {len(model.states)}) numbers",
-                                  "Give every state of every patient.")])  # fmt: skip
-    return np.ascontiguousarray(np.broadcast_to(given, (len(values), len(model.states))))
+            return steady_states(job.model, job.parameters, threads=threads)
+    else:
+        given = np.asarray(start, dtype=float)
+        if given.shape in ((states,), (n, states)) and np.isfinite(given).all():
+            return np.ascontiguousarray(np.broadcast_to(given, (n, states)))
+    raise ModelError([Problem("start", None, None, str(np.shape(start) or start),
+                              f"'initial', 'steady' or finite states of shape ({n}, {states})", "Correct it.")])  # fmt: skip
+
+
+def _patients(times: Any, events: Any) -> Any:
+    made = np.zeros(len(times), dtype=layout.PATIENT)
+    made["time_from"], made["time_to"] = times.T
+    made["event_from"], made["event_to"] = events.T
+    made["status"], made["fail_time"], made["fail_state"] = layout.RUNNING, np.nan, -1
+    return made
+
+
+def _run(
+    job: _Job, kernel: Kernel, batch: layout.Batch, room: int, threads: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:  # fmt: skip
+    """Solve in pieces by several threads; an interruption ends all of them before it is passed on."""
+    from icans.mechanism.engine.driver import driver
+
+    run, n = driver(), len(batch.p)
+    workers = (
+        threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count() or 1
+    )
+    size = max(LANES, min(CHUNK, -(-n // (4 * workers))))
+    pieces = [(first, min(first + size, n)) for first in range(0, n, size)]
+    stop, done = np.zeros(1, np.int64), np.zeros((len(pieces), 1), np.int64)
+    method, control = job.method, job.control
+    plan, calls = layout.make_plan(kernel, method), layout.make_calls(kernel)
+    options = layout.one_record(
+        layout.OPTIONS, gamma=method.gamma, exponent=1.0 / (method.error_order + 1), memory=MEMORY, safety=SAFETY,
+        shrink=SHRINK, grow=GROW, h_max=control.h_max, fixed=control.fixed, t_start=job.t_start,
+        max_steps=control.max_steps,
+    )  # fmt: skip
+    atol = job.atol
+
+    def one(number: int) -> None:
+        first, last = pieces[number]
+        work = layout.make_work(plan[0], batch.triggers, room)
+        space = layout.make_workspace(plan[0], method, atol, control.rtol)
+        run(calls, plan, options, work, batch, space, first, last, stop, done[number])
+
+    if len(pieces) == 1 and progress is None:
+        one(0)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = {pool.submit(one, number) for number in range(len(pieces))}
+        try:
+            while waiting:
+                finished, waiting = wait(waiting, timeout=0.2)
+                for future in finished:
+                    future.result()
+                if progress is not None:
+                    progress(int(done.sum()), n)
+        except BaseException:
+            stop[0] = 1
+            for future in waiting:
+                future.cancel()
+            raise
+
+
+def _trajectory(job: _Job, batch: layout.Batch, asked: Array) -> Trajectory:
+    patient, names = batch.patient, job.model.state_names
+    status = patient["status"].copy()
+    failures = tuple(
+        Failure(int(p) + 1, float(patient["fail_time"][p]), layout.REASONS[int(status[p])],
+                names[patient["fail_state"][p]] if patient["fail_state"][p] >= 0 else None)
+        for p in np.flatnonzero(status)
+    )  # fmt: skip
+    fired = tuple(
+        Firing(int(p) + 1, job.triggers[k].label or job.triggers[k].quantity, float(batch.fired[p, k, j]))
+        for p, k, j in np.argwhere(np.isfinite(batch.fired))
+    )
+    units = {name: job.model.units[name] for name in job.outputs}
+    about = Provenance(f"simulated by icans {package_version()}", synthetic=True,
+                       notes=(f"model {job.model.key[:16]}", f"rtol {job.control.rtol:g}", job.control.method))  # fmt: skip
+    return Trajectory(
+        asked, job.outputs, batch.values, status, failures, units, fired,
+        steps=np.stack([patient["accepted"], patient["rejected"]], axis=1), end=batch.y_end, provenance=about,
+    )  # fmt: skip
