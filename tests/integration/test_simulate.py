@@ -171,7 +171,7 @@ def test_fixed_covariates_and_parameters_hold_in_all(done):
 def test_quantities_and_parameters_that_the_model_lacks_are_refused_before_anything_is_integrated(tmp_path):
     raw = {
         "simulation": DAYS,
-        "patients": {"care": "none", "parameters": {"ana_ka": 0.4}},
+        "patients": {"care": "none", "parameters": {"anak_ka": 0.4}},
         "output": {"quantities": ["IL66"]},
     }
     with pytest.raises(ModelError) as caught:

@@ -34,6 +34,8 @@ class SimulationData:
         Median and bands of quantities over time by arm; for one patient the median is the patient.
     summary
         One row per arm and quantity: peak (median with interquartile range) and its day.
+    as_needed
+        Share of patients given a drug as needed: arm, drug, share, first_day.
     regional_who
         Whose median the barrier map shows.
     hypothetical_arms
@@ -62,6 +64,7 @@ class SimulationData:
     courses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     grades: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     doses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    as_needed: pd.DataFrame | None = None
     regional_who: str = "the virtual patients"
     hypothetical_arms: tuple[str, ...] = ()
     schemes: Mapping[str, str] = field(default_factory=dict)
@@ -163,7 +166,14 @@ def _treatment(builder: Builder, data: SimulationData) -> Section:
             ]
         )[["label", "target", "status", "sources"]]
         drugs = builder.table(shown, "Drugs in the model", names={"label": "Drug"}, fold=False)
-    return Section("treatment", "Treatment", lead, blocks_of(regimens, drugs))
+    needed = None
+    if data.as_needed is not None and len(data.as_needed):
+        needed = builder.table(
+            data.as_needed, "Given as needed", "Share of the virtual patients, and the median day of the first dose.",
+            show=named | {"share": fmt.percent, "first_day": lambda day: fmt.number(day, 1)},
+            names={"first_day": "first on day"}, fold=False,
+        )  # fmt: skip
+    return Section("treatment", "Treatment", lead, blocks_of(regimens, needed, drugs))
 
 
 def _compared(builder: Builder, data: SimulationData) -> Section | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -174,21 +174,18 @@ def _run_arm(
 ) -> results.ArmRun:  # fmt: skip
     from icans.mechanism.engine.simulate import simulate
 
+    triggers = setup.arm_triggers(scenario, arm, patients)
     found = simulate(
         model, patients.parameters, setup.arm_doses(arm, patients), times, outputs=names, threads=threads,
-        triggers=setup.arm_triggers(scenario, arm, patients),
+        triggers=triggers,
     )  # fmt: skip
     series = {name: np.asarray(found[name]) for name in names}
     ok = np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in series.values()])
-    seen = setup.calibration(scenario).readings
-    return results.ArmRun(arm.name, patients.ids, seen, np.asarray(times), series, ok, _failures(found))
-
-
-def _failures(found: Any) -> pd.DataFrame:
-    rows = getattr(found, "failures", None)
-    if rows is None or len(rows) == 0:
-        return pd.DataFrame(columns=["patient", "time_h", "reason"])
-    return pd.DataFrame(rows)
+    failures = pd.DataFrame([asdict(f) for f in found.failures], columns=["patient", "time_h", "reason", "state"])
+    return results.ArmRun(
+        arm.name, patients.ids, setup.calibration(scenario).readings, np.asarray(times), series, ok, failures,
+        results.given_by(found, triggers, patients.ids),
+    )  # fmt: skip
 
 
 def simulate_scenario(

@@ -33,6 +33,9 @@ def tables(done: Simulation) -> dict[str, pd.DataFrame]:
     }  # fmt: skip
     if len(done.differences):
         found["differences"] = done.differences
+    given = pd.concat([run.given.assign(arm=run.name) for run in done.runs], ignore_index=True)
+    if len(given):
+        found["given_as_needed"] = given
     if len(done.failures):
         found["failures"] = done.failures
     return found
@@ -97,6 +100,7 @@ def page_data(done: Simulation, run: RunInfo) -> SimulationData:
         units=done.units, bands=done.bands, regional=done.regional, heads=done.heads, drugs=drugs, regimens=plan,
         incidence=done.incidence, differences=done.differences, worst=done.worst,
         regional_who=done.regional_who, hypothetical_arms=setup.hypothetical_arms(scenario),
+        as_needed=results.as_needed(done.runs),
         summary=results.peaks(done.outcomes, done.units), courses=courses, grades=grades, doses=doses, schemes=schemes,
         notes=sentences(done)[1:], failures=done.failures if len(done.failures) else None, run=run,
     )  # fmt: skip
@@ -120,10 +124,12 @@ def _shown(done: Simulation) -> tuple[dict[str, pd.DataFrame], dict[str, pd.Data
             )  # fmt: skip
             grades[name] = results.daily(run, done.scenario, at)
             mine = setup.arm_doses(arm, done.patients)[at]
-            doses[name] = pd.DataFrame(
+            planned = pd.DataFrame(
                 [(t, d.duration_h, d.drug) for d in mine for t in d.times() if t <= run.times_h[-1]],
                 columns=["time_h", "duration_h", "drug"],
             )  # fmt: skip
+            needed = run.given.loc[run.given["patient"] == patient, planned.columns]
+            doses[name] = pd.concat([planned, needed.astype(planned.dtypes)], ignore_index=True)
     return courses, grades, doses
 
 

@@ -19,6 +19,8 @@ from icans.report import quantities as words
 from icans.report.figures.courses import BANDS
 
 if TYPE_CHECKING:
+    from icans.mechanism.engine.simulate import Trigger
+    from icans.mechanism.trajectory import Trajectory
     from icans.population.quantities import Readings
     from icans.study.simulate_config import Scenario
 
@@ -42,7 +44,8 @@ class ArmRun:
     """Trajectories of one arm.
 
     ``series``: quantity -> shape (n, T); ``ok``: patients that were integrated; ``ids``: their numbers in the virtual
-    population; ``readings``: cuts of the severities.
+    population; ``readings``: cuts of the severities; ``given``: what triggers gave (patient, time_h, duration_h, drug,
+    amount, unit, reason).
     """
 
     name: str
@@ -52,6 +55,7 @@ class ArmRun:
     series: Mapping[str, Array]
     ok: npt.NDArray[np.bool_]
     failures: pd.DataFrame
+    given: pd.DataFrame
 
     @property
     def days(self) -> Array:
@@ -227,3 +231,33 @@ def _spread(values: pd.Series) -> str:
     if len(values) == 1:
         return fmt.compact(middle)
     return f"{fmt.compact(middle)} ({fmt.compact(low)} to {fmt.compact(high)})"
+
+
+GIVEN = ["patient", "time_h", "duration_h", "drug", "amount", "unit", "reason"]
+
+
+def given_by(found: Trajectory, triggers: Sequence[Trigger], ids: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Every administration that triggers led to, by patient and time, up to the last simulated time."""
+    by_label = {trigger.label: trigger for trigger in triggers}
+    last = float(np.nanmax(found.times_h))
+    rows = []
+    for firing in found.fired:
+        trigger = by_label[firing.label]
+        for dose in trigger.doses:
+            for time in dose.times() + firing.time_h + trigger.delay_h:
+                if time <= last:
+                    rows.append((int(ids[firing.patient - 1]), float(time), dose.duration_h, dose.drug, dose.amount,
+                                 dose.unit, firing.label))  # fmt: skip
+    frame = pd.DataFrame(rows, columns=GIVEN)
+    return frame.sort_values(["patient", "time_h"], kind="stable").reset_index(drop=True)
+
+
+def as_needed(runs: Sequence[ArmRun]) -> pd.DataFrame:
+    """Share of patients who were given a drug as needed, by arm and drug, and the median day of the first time."""
+    rows = []
+    for run in runs:
+        first = run.given.groupby(["drug", "patient"])["time_h"].min() if len(run.given) else pd.Series(dtype=float)
+        for drug in dict.fromkeys(run.given["drug"]):
+            days = first.loc[drug] / 24
+            rows.append((run.name, drug, len(days) / len(run.ids), float(days.median())))
+    return pd.DataFrame(rows, columns=["arm", "drug", "share", "first_day"])

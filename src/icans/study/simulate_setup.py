@@ -219,7 +219,8 @@ def arm_triggers(scenario: Scenario, arm: ArmSection, patients: Patients) -> tup
                 lockout_h=rule.lockout_h, max_times=rule.at_most, label=f"{arm.name}, rule {number}",
             )
         )  # fmt: skip
-    return tuple(made)
+    # labels of their own, so that a firing tells which one it was
+    return tuple(replace(trigger, label=f"{trigger.label} [{k}]") for k, trigger in enumerate(made, 1))
 
 
 def _dose(entry: DoseSection, patient: pd.Series) -> Dose:
