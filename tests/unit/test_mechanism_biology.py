@@ -91,7 +91,7 @@ def test_no_state_can_become_negative(cells: str) -> None:
     model = systemic(cells=cells)
     rng = np.random.default_rng(2)
     f = function(model, [model.rates[n] for n in model.state_names])
-    bounded = {"MYE_R", "MYE_A", "MYE_T", "ENDO", "WPB", "HMP", "VASO", "LEAK", "TREG", "MARROW", "MARROW_2"}
+    bounded = {"MYE_R", "MYE_A", "MYE_T", "ENDO", "WPB", "HMP", "HMP_P", "VASO", "LEAK", "TREG", "MARROW", "MARROW_2"}
     scale = np.maximum(initial(model), 1.0)
     for row in draw(model, 40, seed=3):
         y = scale * np.exp(2 * rng.standard_normal(len(scale)))
@@ -99,7 +99,7 @@ def test_no_state_can_become_negative(cells: str) -> None:
             if name in bounded:
                 y[place] = rng.random()
         # The renewal of resting cells assumes that the pool is not overfull of active and spent ones.
-        for name in ("MYE_R", "MYE_A", "MYE_T"):
+        for name in ("MYE_R", "MYE_A", "MYE_T", "HMP", "HMP_P"):
             y[model.state_names.index(name)] *= 1 / 3
         endo = model.state_names.index("ENDO")
         y[endo] = max(y[endo], row[model.parameters.place("endo_0")])

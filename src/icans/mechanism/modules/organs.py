@@ -40,10 +40,13 @@ def declare(m: Builder, options: Options) -> None:
 
 
 def _haemophagocytosis(m: Builder) -> None:
+    m.state("HMP_P", "1", "tissue macrophages on the way to haemophagocytosis, share of the largest number")
     m.state("HMP", "1", "haemophagocytic tissue macrophages, share of the largest number")
     m.let("hmp_drive", "hill(MYE_A, hmp_mye_half)*hill(ifng_excess, hmp_ifng_half)", "1",
           "interferon gamma on activated cells")  # fmt: skip
-    m.flow("HMP", "hmp_on*hmp_drive*(1 - hmp_jak*inh_jak)*(1 - hmp_steroid*steroid)*(1 - HMP)", "activation")
+    m.flow("HMP_P", "hmp_on*hmp_drive*(1 - hmp_jak*inh_jak)*(1 - hmp_steroid*steroid)*(1 - HMP_P - HMP)", "activation")
+    m.move("HMP_P", "HMP", "hmp_turn*HMP_P", "turning haemophagocytic")
+    m.flow("HMP_P", "-hmp_off*(1 + hmp_steroid_loss*steroid)*HMP_P", "slow loss of tissue macrophages")
     m.flow("HMP", "-hmp_off*(1 + hmp_steroid_loss*steroid)*HMP", "slow loss of tissue macrophages")
     m.let("iechs_drive", "HMP", "1", "drive of late hyperinflammation (IEC-HS)")
 
