@@ -150,10 +150,10 @@ def draw(
         value = values.get(name, float("nan"))
         known = value == value
         look: dict[str, Any] = {"facecolor": cmap(norm(value))} if known else {"facecolor": "#eceff1", "hatch": "////"}
-        ax.add_patch(Polygon(shapes()[name], closed=True, edgecolor=_LINE, linewidth=line, joinstyle="round", **look))
+        ax.add_artist(Polygon(shapes()[name], closed=True, edgecolor=_LINE, linewidth=line, joinstyle="round", **look))
     for start, end in _FOLIA:
         ax.plot(*zip(start, end), color=_LINE, lw=0.5 * line, alpha=0.55, solid_capstyle="round")
-    ax.add_patch(
+    ax.add_artist(
         Polygon(shapes()["ventricle"], closed=True, facecolor="#dfe9f1", edgecolor="#8fa1b1", linewidth=0.5 * line)
     )
     ax.set_xlim((-3.6, 13.4) if scale else (0.3, 9.7))
