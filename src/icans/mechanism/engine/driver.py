@@ -22,6 +22,9 @@ from numba import njit
 from icans.mechanism.engine.lanes import apply_events, choose_step, finish, load, set_stop
 from icans.mechanism.engine.layout import BAD_START, BLOCK, DONE, MANY_STEPS, SMALL_STEP, STOPPED
 from icans.mechanism.engine.roots import cut_steps, settle
+from icans.mechanism.engine.tangent import (
+    observe_tangents, spread_theta, take_tangents, tangent_step, tangents_between, write_tangents,
+)  # fmt: skip
 from icans.mechanism.engine.vector import (
     add, between, blend, call_2, call_4, call_5, combine, norm_1, norm_4, norm_8, stage,
 )  # fmt: skip
@@ -103,7 +106,7 @@ def outputs_due(me: Any, times: Any) -> bool:
 
 
 @njit
-def write_outputs(c: Any, pl: Any, ws: Any, wk: Any, bt: Any) -> None:
+def write_outputs(c: Any, pl: Any, ws: Any, wk: Any, bt: Any, pt: Any) -> None:
     """Every output in the accepted steps; lanes with none left ride along."""
     w = pl.lanes
     while True:
@@ -118,30 +121,37 @@ def write_outputs(c: Any, pl: Any, ws: Any, wk: Any, bt: Any) -> None:
                 some = True
         if not some:
             return
-        for e in range(w, BLOCK):
-            ws[pl.theta + e] = ws[pl.theta + e % w]
+        spread_theta(pl, ws)
         between(ws, pl.y_stage, pl.y, pl.y_new, pl.k, pl.m, pl.dense_rows, pl.theta, pl.m)
         call_4(ws, c.observe, pl.y_stage, pl.q, pl.rate, pl.o)
+        if pl.directions > 0:
+            tangents_between(pl, ws)
+            observe_tangents(c, pl, ws, pt, pl.y_stage)
         for lane in range(w):
             me = wk.lane[lane]
             if me.record >= 0:
+                if pl.directions > 0:
+                    write_tangents(pl, ws, pt, bt.derivatives[me.patient, me.record], pl.s_at, lane)
                 for j in range(bt.picked.shape[0]):
                     bt.values[me.patient, me.record, j] = ws[pl.o + bt.picked[j] * w + lane]
 
 
 @njit
-def advance(c: Any, pl: Any, ws: Any, wk: Any, bt: Any) -> None:
+def advance(c: Any, pl: Any, ws: Any, wk: Any, bt: Any, pt: Any) -> None:
     """Move the lanes whose step was accepted: cut it where a trigger fires, write outputs, take the new state."""
     w, triggers = pl.lanes, bt.triggers.shape[0]
-    due = triggers > 0
+    due, moved = triggers > 0, False
     for lane in range(w):
         wk.lane[lane].part = 1.0
         due |= outputs_due(wk.lane[lane], bt.times)
+        moved |= wk.lane[lane].verdict == 1
+    if pl.directions > 0 and moved:
+        tangent_step(c, pl, ws, pt)
     if due:
         dense(pl, ws)
         if triggers > 0:
             cut_steps(c, pl, ws, wk, bt)
-        write_outputs(c, pl, ws, wk, bt)
+        write_outputs(c, pl, ws, wk, bt, pt)
         cut = False
         for e in range(BLOCK):
             part = wk.lane[e % w].part
@@ -153,6 +163,8 @@ def advance(c: Any, pl: Any, ws: Any, wk: Any, bt: Any) -> None:
     for e in range(BLOCK):
         ws[pl.mask + e] = 1.0 if wk.lane[e % w].verdict == 1 else 0.0
     blend(ws, pl.y, pl.y_new, pl.mask, pl.m)
+    if pl.directions > 0:
+        take_tangents(pl, ws)
     for lane in range(w):
         me = wk.lane[lane]
         if me.verdict == 1:
@@ -162,7 +174,7 @@ def advance(c: Any, pl: Any, ws: Any, wk: Any, bt: Any) -> None:
 
 
 @njit
-def arrive(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, following: int, last: int) -> int:
+def arrive(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, following: int, last: int) -> int:
     """Events that are due, patients that have ended, patients that follow; returns the next patient in line."""
     w, triggers = pl.lanes, bt.triggers.shape[0]
     again = True
@@ -173,7 +185,7 @@ def arrive(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, following: int, 
             if me.patient >= 0 and me.output >= me.last_output:
                 finish(pl, ws, wk, bt, lane, DONE)
             while me.patient < 0 and following < last:
-                load(c, pl, op, ws, wk, bt, lane, following)
+                load(c, pl, op, ws, wk, bt, pt, lane, following)
                 following += 1
                 if me.output >= me.last_output:
                     finish(pl, ws, wk, bt, lane, DONE)
@@ -195,7 +207,7 @@ def arrive(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, following: int, 
 
 @cache
 def driver() -> Callable[..., None]:
-    """The compiled loop ``run(calls, plan, options, work, batch, workspace, first, last, stop, done)``.
+    """The compiled loop ``run(calls, plan, options, work, batch, patterns, workspace, first, last, stop, done)``.
 
     It solves the patients from ``first`` to before ``last``, writes into ``batch``, counts finished patients in
     ``done[0]`` and gives up (patients closed as interrupted) as soon as ``stop[0]`` is not 0.
@@ -203,14 +215,14 @@ def driver() -> Callable[..., None]:
     # numba's cache looks at the file of the outermost function alone: a value in its closure makes the others count.
     version = _sources()
 
-    def run(calls: Any, plan: Any, options: Any, wk: Any, bt: Any, ws: Any, first: int, last: int, stop: Any,
+    def run(calls: Any, plan: Any, options: Any, wk: Any, bt: Any, pt: Any, ws: Any, first: int, last: int, stop: Any,
             done: Any) -> None:  # fmt: skip
         version  # noqa: B018
         c, pl, op = calls[0], plan[0], options[0]
         for lane in range(pl.lanes):  # numbers that exist in every lane, also in those that stay idle
-            load(c, pl, op, ws, wk, bt, lane, first)
+            load(c, pl, op, ws, wk, bt, pt, lane, first)
             wk.lane[lane].patient, wk.lane[lane].h_used = -1, 1.0
-        following = arrive(c, pl, op, ws, wk, bt, first, last)
+        following = arrive(c, pl, op, ws, wk, bt, pt, first, last)
         running = True
         while running:
             call_4(ws, c.rhs, pl.y, pl.q, pl.rate, pl.f)
@@ -228,9 +240,9 @@ def driver() -> Callable[..., None]:
                     ended = judge(op, me, np.sqrt(ws[pl.norm + lane] / pl.n))
                     if ended > 0:
                         finish(pl, ws, wk, bt, lane, ended)
-            advance(c, pl, ws, wk, bt)
+            advance(c, pl, ws, wk, bt, pt)
             if stop[0] == 0:
-                following = arrive(c, pl, op, ws, wk, bt, following, last)
+                following = arrive(c, pl, op, ws, wk, bt, pt, following, last)
             done[0] = following - first
             running = False
             for lane in range(pl.lanes):
@@ -243,6 +255,6 @@ def driver() -> Callable[..., None]:
 def _sources() -> str:
     """A digest of the texts that the compiled loop is made of."""
     digest = hashlib.sha256()
-    for name in ("driver.py", "lanes.py", "layout.py", "roots.py", "vector.py"):
+    for name in ("driver.py", "lanes.py", "layout.py", "roots.py", "tangent.py", "vector.py"):
         digest.update((resources.files(__package__) / name).read_bytes())
     return digest.hexdigest()

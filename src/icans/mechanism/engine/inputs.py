@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icans.core.errors import ModelError, Problem
-from icans.mechanism.doses import DIRECTIONS, RATE, Action, Schedule, Trigger, check, entering, planned
+from icans.mechanism.doses import DIRECTIONS, RATE, Action, Schedule, Trigger, check, entering, entering_derivatives, planned
 from icans.mechanism.engine.layout import EVENT, TRIGGER
 from icans.mechanism.parameters import bound_problems, unknown
 
@@ -101,7 +101,7 @@ def time_table(times: Any, patients: int, t_start: float) -> tuple[Array, Array,
 
 
 def event_table(
-    model: PatientModel, doses: Sequence[Any], parameters: Array, t_start: float
+    model: PatientModel, doses: Sequence[Any], parameters: Array, t_start: float, *, share: bool = True
 ) -> tuple[Records, Ints, Array, Array]:  # fmt: skip
     """Events of every patient in a row; each patient's part, (patients, 2); what doses lead to, see ``entering``.
 
@@ -131,7 +131,7 @@ def event_table(
     sizes = np.array([len(s) for s in lists], np.int64)
     parts = np.stack([np.cumsum(sizes) - sizes, np.cumsum(sizes)], axis=1)
     events = np.zeros(int(sizes.sum()), dtype=EVENT)
-    alike = len(plans) == 1 and (factor == factor[0]).all() and (lag == lag[0]).all()
+    alike = share and len(plans) == 1 and (factor == factor[0]).all() and (lag == lag[0]).all()
     if alike:  # one list serves all
         made = _records(lists[0].entered(factor[0], lag[0]))
         return made, np.tile(np.array([0, len(made)], np.int64), (n, 1)), factor, lag
@@ -139,6 +139,28 @@ def event_table(
         if len(plan):
             events[parts[p, 0] : parts[p, 1]] = _records(plan.entered(factor[p], lag[p]))
     return events, parts, factor, lag
+
+
+def event_derivatives(
+    model: PatientModel, events: Records, parts: Ints, parameters: Array, by: Sequence[str], factor: Array
+) -> tuple[Array, Array]:  # fmt: skip
+    """Derivatives of the values and times of events by parameters, each of shape (events, parameters).
+
+    They come from scale, bioavailability and lag of the inputs.
+    """
+    values, times = np.zeros((len(events), len(by))), np.zeros((len(events), len(by)))
+    d_factor, d_lag = entering_derivatives(model, parameters, by)
+    for p, (first, last) in enumerate(parts.tolist()):
+        entry = events["entry"][first:last]
+        dose = np.flatnonzero(entry >= 0)
+        if len(dose) == 0:
+            continue
+        which = entry[dose]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            per = np.where(factor[p, which] != 0, events["value"][first:last][dose] / factor[p, which], 0.0)
+        values[first + dose] = per[:, None] * d_factor[p, which]
+        times[first + dose] = d_lag[p, which]
+    return values, times
 
 
 def _problems(model: PatientModel, actions: tuple[Action, ...], patient: int | None, t_start: float) -> list[Problem]:

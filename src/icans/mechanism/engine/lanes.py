@@ -14,6 +14,9 @@ from numba import njit
 
 from icans.mechanism.doses import ADD, RATE, SET, SWITCH
 from icans.mechanism.engine.layout import BAD_START, DONE, MANY_DOSES
+from icans.mechanism.engine.tangent import (
+    load_tangents, moves, observe_tangents, tangent_event, tangent_jump, write_tangents,
+)  # fmt: skip
 from icans.mechanism.engine.vector import call_2, call_4
 
 #: A kind of waiting event of triggers alone: the lock ends.
@@ -23,7 +26,7 @@ FIRST = 0.01
 
 
 @njit
-def load(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, lane: int, patient: int) -> None:
+def load(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, lane: int, patient: int) -> None:
     """Put a patient into a lane, up to the events at the start."""
     w, me, him = pl.lanes, wk.lane[lane], bt.patient[patient]
     for j in range(pl.parameters):
@@ -47,11 +50,17 @@ def load(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, lane: int, patient
     me.output, me.first_output, me.last_output = him.time_from, him.time_from, him.time_to
     me.event, me.last_event = him.event_from, him.event_to
     me.end = bt.times[him.time_to - 1]
+    if pl.directions > 0:
+        load_tangents(c, pl, ws, bt, lane, patient)
     if bt.times[me.output] <= op.t_start:  # outputs at the start itself, before any event
         call_4(ws, c.observe, pl.y, pl.q, pl.rate, pl.o)
+        if pl.directions > 0:
+            observe_tangents(c, pl, ws, pt, pl.y)
         while me.output < me.last_output and bt.times[me.output] <= op.t_start:
             for j in range(bt.picked.shape[0]):
                 bt.values[patient, me.output - me.first_output, j] = ws[pl.o + bt.picked[j] * w + lane]
+            if pl.directions > 0:
+                write_tangents(pl, ws, pt, bt.derivatives[patient, me.output - me.first_output], pl.s, lane)
             me.output += 1
     set_stop(wk, bt, lane)
 
@@ -77,7 +86,15 @@ def apply_events(c: Any, pl: Any, ws: Any, wk: Any, bt: Any, lane: int) -> None:
         if own and waits:
             own = bt.events[me.event].kind <= wk.wait[lane, 0].kind
         if own:
+            moving = pl.directions > 0 and moves(pl, bt, me.event)
+            if moving:
+                call_4(ws, c.rhs, pl.y, pl.q, pl.rate, pl.f)
             switched |= apply_one(pl, ws, wk, bt.triggers, lane, bt.events[me.event])
+            if pl.directions > 0:
+                tangent_event(pl, ws, bt, lane, me.event)
+            if moving:
+                call_4(ws, c.rhs, pl.y, pl.q, pl.rate, pl.rest)
+                tangent_jump(pl, ws, bt, lane, me.event, pl.f, pl.rest)
             me.event += 1
         elif waits:
             switched |= apply_one(pl, ws, wk, bt.triggers, lane, wk.wait[lane, 0])

@@ -46,11 +46,14 @@ CALLS = _record(
 )
 #: Sizes, and places of regions in the workspace: ``m`` doubles of one state vector, padded; ``u`` the stages and ``k``
 #: the rows of the dense output, one vector of ``m`` each; ``p`` raw and ``q`` prepared parameters; ``o`` what the
-#: kernel observes.
+#: kernel observes. With derivatives by ``directions`` parameters: ``s``, ``s_new``, ``s_at`` (a vector for each),
+#: ``s_k`` (the rows of the dense output for each), ``s_u`` stages of one direction, ``jv`` and ``fp`` what the kernel's
+#: ``jacobian`` and ``dfdp`` give at every stage (``mj``, ``mf`` doubles each), and room for its other functions.
 PLAN = _record(
     "",
-    "lanes n m parameters inputs stages dense_rows size "
-    "y y_new f y_stage rest u k p q rate o lu hinv ghinv theta mask norm atol rtol a b c d one",
+    "lanes n m parameters inputs stages dense_rows size directions mj mf "
+    "y y_new f y_stage rest u k p q rate o lu hinv ghinv theta mask norm atol rtol a b c d one "
+    "s s_new s_at s_k s_u jv fp dj djp start_dp oj op rate_dp",
 )
 #: Step control. ``fixed`` > 0: steps of that size without control.
 OPTIONS = _record("gamma exponent memory safety shrink grow h_max fixed t_start", "max_steps")
@@ -91,10 +94,58 @@ class Batch(NamedTuple):
     triggers: Records  # (triggers,)
     answers: Records  # events of triggers, times relative to firing
     answers_at: Ints  # (patients, triggers, 2)
+    s0: Array  # (patients or 0, directions, states)
+    value_dp: Array  # (events, directions): derivatives of the events' values
+    time_dp: Array  # (events, directions): of their times
     picked: Ints  # (outputs,): which of the quantities that the kernel observes are the outputs
     values: Array  # (patients, times, outputs)
+    derivatives: Array  # (patients, times, outputs, directions)
     y_end: Array  # (patients or 0, states)
     fired: Array  # (patients, triggers, most): times
+
+
+class Patterns(NamedTuple):
+    """Where the entries of the kernel's sparse results belong. Those by parameter are listed parameter by parameter.
+
+    ``fp_place`` (number among the values of ``dfdp``) and ``fp_row`` (state) of parameter ``j`` are those from
+    ``fp_from[j]`` to before ``fp_from[j + 1]``; ``djp`` likewise, its rows being entries of the Jacobian.
+    """
+
+    row: Ints
+    col: Ints
+    fp_place: Ints
+    fp_row: Ints
+    fp_from: Ints
+    djp_place: Ints
+    djp_row: Ints
+    djp_from: Ints
+    oj_row: Ints
+    oj_col: Ints
+    op_row: Ints
+    op_col: Ints
+    input_state: Ints
+
+
+def make_patterns(kernel: Kernel, input_state: list[int]) -> Patterns:
+    """The patterns of a kernel; empty ones for a kernel without sensitivities."""
+    k = len(kernel.sensitivities)
+    empty = np.zeros(0, np.int64)
+    state = np.array(input_state, np.int64)
+    if k == 0:
+        return Patterns(*[empty] * 4, np.zeros(1, np.int64), empty, empty, np.zeros(1, np.int64), *[empty] * 4, state)
+
+    def by_parameter(rows: Any, cols: Any) -> tuple[Ints, Ints, Ints]:
+        order = np.argsort(cols, kind="stable").astype(np.int64)
+        starts = np.searchsorted(np.asarray(cols)[order], np.arange(k + 1)).astype(np.int64)
+        return order, np.asarray(rows)[order].astype(np.int64), starts
+
+    plain = [np.asarray(a).astype(np.int64) for a in (
+        kernel.jac_rows, kernel.jac_cols, kernel.observe_jac_rows, kernel.observe_jac_cols, kernel.observe_dp_rows,
+        kernel.observe_dp_cols)]  # fmt: skip
+    return Patterns(
+        *plain[:2], *by_parameter(kernel.dfdp_rows, kernel.dfdp_cols),
+        *by_parameter(kernel.djdp_entries, kernel.djdp_cols), *plain[2:], state,
+    )  # fmt: skip
 
 
 def padded(count: int) -> int:
@@ -128,12 +179,20 @@ def make_plan(kernel: Kernel, method: Tableau) -> Records:
         "theta": BLOCK, "mask": BLOCK, "norm": w, "atol": n, "rtol": 1, "a": s * s, "b": s, "c": s * s,
         "d": rows * s, "one": 1,
     }  # fmt: skip
+    k = len(kernel.sensitivities)
+    mj, mf = (padded(len(a) * w) if k else 0 for a in (getattr(kernel, "jac_rows", ()), getattr(kernel, "dfdp_rows", ())))
+    if k:
+        regions |= {
+            "s": k * m, "s_new": k * m, "s_at": k * m, "s_k": k * rows * m, "s_u": s * m, "jv": s * mj, "fp": s * mf,
+            "dj": mj, "djp": len(kernel.djdp_entries) * w, "start_dp": n * k * w,
+            "oj": len(kernel.observe_jac_rows) * w, "op": len(kernel.observe_dp_rows) * w, "rate_dp": k * inputs * w,
+        }  # fmt: skip
     places, at = {}, 0
     for name, size in regions.items():
         places[name] = at
         at += padded(max(size, 1))
     return one_record(PLAN, lanes=w, n=n, m=m, parameters=parameters, inputs=inputs, stages=s, dense_rows=rows,
-                      size=at, **places)  # fmt: skip
+                      size=at, directions=k, mj=mj, mf=mf, **places)  # fmt: skip
 
 
 def make_workspace(plan: Any, method: Tableau, atol: Array, rtol: float) -> Array:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from icans.mechanism.engine.kernel import Kernel
     from icans.mechanism.model import PatientModel
 
-__all__ = ["Action", "Dose", "Reset", "Switch", "Trajectory", "Trigger", "simulate"]
+__all__ = ["Action", "Control", "Dose", "Reset", "Switch", "Trajectory", "Trigger", "simulate"]
 
 Array = npt.NDArray[np.float64]
 
@@ -120,12 +120,15 @@ def simulate(
     values = inputs.parameter_table(model, parameters)
     wanted = _outputs(model, outputs)
     check_triggers(model, triggers)
+    _check_sensitivities(model, sensitivities, triggers, doses)
     asked, hours, time_parts = inputs.time_table(EVERY_6_H if times is None else times, len(values), t_start)
     control = control or Control(rtol=rtol, atol=atol)
     _check_control(model, control)
     job = _Job(model, values, wanted, tuple(sensitivities), tuple(triggers), control, t_start)
     y0 = _start(job, start, threads)
-    events, event_parts, factor, lag = inputs.event_table(model, doses, values, t_start)
+    share = not sensitivities
+    events, event_parts, factor, lag = inputs.event_table(model, doses, values, t_start, share=share)
+    value_dp, time_dp = inputs.event_derivatives(model, events, event_parts, values, sensitivities, factor)
     kernel = job.kernel(len(values))
     trigger, answers, answers_at, room = inputs.trigger_tables(triggers, kernel.outputs, model, factor, lag)
     n, T = len(values), int((time_parts[:, 1] - time_parts[:, 0]).max())
@@ -134,8 +137,10 @@ def simulate(
                                   f"less than {LARGEST / 1e9:g} GB of results", "Ask for fewer outputs or times.")])  # fmt: skip
     batch = layout.Batch(
         p=values, y0=y0, patient=_patients(time_parts, event_parts), times=hours, events=events, triggers=trigger,
-        answers=answers, answers_at=answers_at, picked=np.array([kernel.outputs.index(o) for o in wanted], np.int64),
-        values=np.full((n, asked.shape[-1], len(wanted)), np.nan), y_end=np.full((n, kernel.n), np.nan),
+        answers=answers, answers_at=answers_at, s0=np.zeros((0, len(sensitivities), kernel.n)), value_dp=value_dp,
+        time_dp=time_dp, picked=np.array([kernel.outputs.index(o) for o in wanted], np.int64),
+        values=np.full((n, asked.shape[-1], len(wanted)), np.nan),
+        derivatives=np.full((n, asked.shape[-1], len(wanted), len(sensitivities)), np.nan), y_end=np.full((n, kernel.n), np.nan),
         fired=np.full((n, len(triggers), min(KEPT, max((t.max_times for t in triggers), default=0))), np.nan),
     )  # fmt: skip
     _run(job, kernel, batch, room, threads, progress)
@@ -222,6 +227,24 @@ def _outputs(model: PatientModel, outputs: Sequence[str] | None) -> tuple[str, .
     return wanted
 
 
+def _check_sensitivities(
+    model: PatientModel, names: Sequence[str], triggers: Sequence[Trigger], doses: Sequence[Any]
+) -> None:  # fmt: skip
+    from icans.mechanism.parameters import unknown
+
+    problems = [unknown("parameter", n, model.parameters.names) for n in names if n not in model.parameters]
+    if names and triggers:
+        problems.append(Problem("sensitivities", None, None, None, "no triggers where derivatives are asked for",
+                                "Leave one of the two out."))  # fmt: skip
+    flat = [a for d in doses for a in (d if isinstance(d, (list, tuple)) else (d,))]
+    problems += [
+        Problem("sensitivities", None, None, a.parameter, "a parameter that no switch changes", "Leave it out.")
+        for a in flat if isinstance(a, Switch) and a.parameter in names
+    ]  # fmt: skip
+    if problems:
+        raise ModelError(problems)
+
+
 def _check_control(model: PatientModel, control: Control) -> None:
     problems = []
     if not (1e-14 <= control.rtol <= 0.1):
@@ -278,6 +301,8 @@ def _run(
     stop, done = np.zeros(1, np.int64), np.zeros((len(pieces), 1), np.int64)
     method, control = job.method, job.control
     plan, calls = layout.make_plan(kernel, method), layout.make_calls(kernel)
+    states = {name: i for i, name in enumerate(job.model.state_names)}
+    patterns = layout.make_patterns(kernel, [states[i.state] for i in job.model.inputs])
     options = layout.one_record(
         layout.OPTIONS, gamma=method.gamma, exponent=1.0 / (method.error_order + 1), memory=MEMORY, safety=SAFETY,
         shrink=SHRINK, grow=GROW, h_max=control.h_max, fixed=control.fixed, t_start=job.t_start,
@@ -289,7 +314,7 @@ def _run(
         first, last = pieces[number]
         work = layout.make_work(plan[0], batch.triggers, room)
         space = layout.make_workspace(plan[0], method, atol, control.rtol)
-        run(calls, plan, options, work, batch, space, first, last, stop, done[number])
+        run(calls, plan, options, work, batch, patterns, space, first, last, stop, done[number])
 
     if len(pieces) == 1 and progress is None:
         one(0)
@@ -326,6 +351,6 @@ def _trajectory(job: _Job, batch: layout.Batch, asked: Array) -> Trajectory:
     about = Provenance(f"simulated by icans {package_version()}", synthetic=True,
                        notes=(f"model {job.model.key[:16]}", f"rtol {job.control.rtol:g}", job.control.method))  # fmt: skip
     return Trajectory(
-        asked, job.outputs, batch.values, status, failures, units, fired,
+        asked, job.outputs, batch.values, status, failures, units, fired, job.sensitivities, batch.derivatives if job.sensitivities else None,
         steps=np.stack([patient["accepted"], patient["rejected"]], axis=1), end=batch.y_end, provenance=about,
     )  # fmt: skip

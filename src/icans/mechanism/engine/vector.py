@@ -24,6 +24,7 @@ BLOCK = 8
 _DOUBLE = ir.DoubleType()
 _INT = ir.IntType(64)
 _WORK = types.Array(types.float64, 1, "C")
+_INDEX = types.Array(types.int64, 1, "C")
 
 
 def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
@@ -158,6 +159,57 @@ def _norm(b: ir.IRBuilder, e: _Emit, out: Any, y: Any, y_new: Any, error: Any, a
     e.store(b.load(total), out)
 
 
+def _sparse(width: int) -> Any:
+    """Intrinsic ``f(work, out, values, x, rows, cols)``: ``out[row] += values[z] * x[col]`` over the entries ``z``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        work, out, values, x, rows, cols = args
+        e = _Emit(builder, _data(context, builder, signature.args[0], work), width)
+        at_row, at_col = (_data(context, builder, _INDEX, a) for a in (rows, cols))
+        w = ir.Constant(_INT, width)
+        with _loop(builder, _length(context, builder, rows)) as (z, _):
+            row = builder.mul(builder.load(builder.gep(at_row, [z])), w)
+            col = builder.mul(builder.load(builder.gep(at_col, [z])), w)
+            value = e.load(values, builder.mul(z, w))
+            e.store(e.madd(e.load(out, row), value, e.load(x, col)), out, row)
+        return context.get_dummy_value()
+
+    signature = types.void(_WORK, types.int64, types.int64, types.int64, _INDEX, _INDEX)
+
+    @intrinsic
+    def made(typingctx: Any, work: Any, out: Any, values: Any, x: Any, rows: Any, cols: Any) -> Any:
+        return signature, codegen
+
+    return made
+
+
+def _scatter(width: int) -> Any:
+    """Intrinsic ``f(work, out, values, places, rows, start, stop)``: ``out[rows[e]] += values[places[e]]``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        work, out, values, places, rows, start, stop = args
+        e = _Emit(builder, _data(context, builder, signature.args[0], work), width)
+        at_place, at_row = (_data(context, builder, _INDEX, a) for a in (places, rows))
+        w = ir.Constant(_INT, width)
+        with cgutils.for_range_slice(builder, start, stop, ir.Constant(_INT, 1)) as (z, _):
+            row = builder.mul(builder.load(builder.gep(at_row, [z])), w)
+            place = builder.mul(builder.load(builder.gep(at_place, [z])), w)
+            e.store(builder.fadd(e.load(out, row), e.load(values, place)), out, row)
+        return context.get_dummy_value()
+
+    signature = types.void(_WORK, types.int64, types.int64, _INDEX, _INDEX, types.int64, types.int64)
+
+    @intrinsic
+    def made(typingctx: Any, work: Any, out: Any, values: Any, places: Any, rows: Any, start: Any, stop: Any) -> Any:
+        return signature, codegen
+
+    return made
+
+
+def _length(context: Any, builder: Any, array: Any) -> Any:
+    return builder.extract_value(context.make_array(_INDEX)(context, builder, array).shape, 0)
+
+
 #: ``combine(work, out, base, u, stride, coef, count, m)``
 combine = _work(7, _combine)
 #: ``stage(work, y_out, r_out, y, u, stride, a, c, hinv, count, m)``
@@ -170,6 +222,10 @@ blend = _work(4, _blend)
 between = _work(8, _between)
 #: ``norm_W(work, out, y, y_new, error, atol, rtol, n)``
 norm_1, norm_4, norm_8 = (_work(7, _norm, width) for width in (1, 4, 8))
+#: ``sparse_W(work, out, values, x, rows, cols)``
+sparse_1, sparse_4, sparse_8 = (_sparse(width) for width in (1, 4, 8))
+#: ``scatter_W(work, out, values, places, rows, start, stop)``
+scatter_1, scatter_4, scatter_8 = (_scatter(width) for width in (1, 4, 8))
 
 
 def _call(count: int) -> Any:

@@ -1,0 +1,187 @@
+"""Derivatives by parameters: the scheme itself differentiated, step by step, with the same factors.
+
+Stage i of a step solves ``(I/(g h) - J) u_i = f(y_i) + sum_j c_ij/h u_j``; its derivative in the direction of one
+parameter solves, with the same matrix,
+
+    ``(I/(g h) - J) u_i' = J(y_i) y_i' + f_p(y_i) + sum_j c_ij/h u_j' + J' u_i``,    ``y_i' = y' + sum_j a_ij u_j'``,
+
+where ``J'`` is the derivative of J along ``y'`` and by the parameter. The result is the derivative of the numbers that
+the solver gives for these steps, not an approximation of its own. At an event whose time depends on the parameter
+(a lag), ``y'`` jumps by ``(f before - f after)`` times the derivative of the time.
+
+Arguments as in :mod:`icans.mechanism.engine.lanes`; ``pt`` are the patterns of the kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from icans.mechanism.doses import ADD, RATE, SET
+from icans.mechanism.engine.layout import BLOCK
+from icans.mechanism.engine.vector import (
+    between, blend, call_2, call_4, call_5, combine, scatter_1, scatter_4, scatter_8, sparse_1, sparse_4, sparse_8,
+    stage,
+)  # fmt: skip
+
+
+@njit
+def sparse(pl: Any, ws: Any, pt: Any, out: int, values: int, x: int) -> None:
+    """``out += M x`` with a matrix of the Jacobian's pattern."""
+    if pl.lanes == 8:
+        sparse_8(ws, out, values, x, pt.row, pt.col)
+    elif pl.lanes == 4:
+        sparse_4(ws, out, values, x, pt.row, pt.col)
+    else:
+        sparse_1(ws, out, values, x, pt.row, pt.col)
+
+
+@njit
+def scatter(pl: Any, ws: Any, out: int, values: int, place: Any, row: Any, start: int, stop: int) -> None:
+    """``out[row] += values[place]``."""
+    if pl.lanes == 8:
+        scatter_8(ws, out, values, place, row, start, stop)
+    elif pl.lanes == 4:
+        scatter_4(ws, out, values, place, row, start, stop)
+    else:
+        scatter_1(ws, out, values, place, row, start, stop)
+
+
+@njit
+def tangent_step(c: Any, pl: Any, ws: Any, pt: Any) -> None:
+    """New derivatives of all directions, and the rows of their dense output, for the step just made."""
+    for i in range(pl.stages):
+        at = pl.y
+        if i > 0:
+            combine(ws, pl.y_stage, pl.y, pl.u, pl.m, pl.a + i * pl.stages, i, pl.m)
+            at = pl.y_stage
+        call_4(ws, c.jacobian, at, pl.q, pl.rate, pl.jv + i * pl.mj)
+        call_4(ws, c.dfdp, at, pl.q, pl.rate, pl.fp + i * pl.mf)
+    call_4(ws, c.dj_dp, pl.y, pl.q, pl.rate, pl.djp)
+    for j in range(pl.directions):
+        own = pl.s + j * pl.m
+        call_5(ws, c.dj_dy, pl.y, pl.q, pl.rate, own, pl.dj)
+        scatter(pl, ws, pl.dj, pl.djp, pt.djp_place, pt.djp_row, pt.djp_from[j], pt.djp_from[j + 1])
+        for i in range(pl.stages):
+            here = pl.s_u + i * pl.m
+            stage(ws, pl.y_stage, here, own, pl.s_u, pl.m, pl.a + i * pl.stages, pl.c + i * pl.stages, pl.hinv, i, pl.m)
+            sparse(pl, ws, pt, here, pl.jv + i * pl.mj, pl.y_stage)
+            sparse(pl, ws, pt, here, pl.dj, pl.u + i * pl.m)
+            scatter(pl, ws, here, pl.fp + i * pl.mf, pt.fp_place, pt.fp_row, pt.fp_from[j], pt.fp_from[j + 1])
+            add_rates(pl, ws, pt, here, j)
+            call_2(ws, c.solve, pl.lu, here)
+        last = pl.s_u + (pl.stages - 1) * pl.m
+        combine(ws, pl.s_new + j * pl.m, pl.y_stage, last, pl.m, pl.one, 1, pl.m)
+        for row in range(pl.dense_rows):
+            at = pl.s_k + (j * pl.dense_rows + row) * pl.m
+            for e in range(pl.m):
+                ws[at + e] = 0.0
+            combine(ws, at, at, pl.s_u, pl.m, pl.d + row * pl.stages, pl.stages, pl.m)
+
+
+@njit
+def add_rates(pl: Any, ws: Any, pt: Any, out: int, j: int) -> None:
+    """Derivatives of the rates of infusion."""
+    w = pl.lanes
+    for i in range(pl.inputs):
+        at, state = pl.rate_dp + (j * pl.inputs + i) * w, pt.input_state[i]
+        for lane in range(w):
+            if ws[at + lane] != 0.0:
+                ws[out + state * w + lane] += ws[at + lane]
+
+
+@njit
+def take_tangents(pl: Any, ws: Any) -> None:
+    """Take the new derivatives in the lanes of the mask."""
+    for j in range(pl.directions):
+        blend(ws, pl.s + j * pl.m, pl.s_new + j * pl.m, pl.mask, pl.m)
+
+
+@njit
+def tangents_between(pl: Any, ws: Any) -> None:
+    """Derivatives at the part ``theta`` of the step, on the dense output."""
+    for j in range(pl.directions):
+        at = pl.s_k + j * pl.dense_rows * pl.m
+        between(ws, pl.s_at + j * pl.m, pl.s + j * pl.m, pl.s_new + j * pl.m, at, pl.m, pl.dense_rows, pl.theta, pl.m)
+
+
+@njit
+def observe_tangents(c: Any, pl: Any, ws: Any, pt: Any, y: int) -> None:
+    """Derivatives of what is observed at ``y``, by states and by parameters."""
+    call_4(ws, c.observe_jac, y, pl.q, pl.rate, pl.oj)
+    call_4(ws, c.observe_dp, y, pl.q, pl.rate, pl.op)
+
+
+@njit
+def write_tangents(pl: Any, ws: Any, pt: Any, out: Any, s: int, lane: int) -> None:
+    """Derivatives of one patient's outputs at one time, into ``out`` (outputs, directions)."""
+    w = pl.lanes
+    for i in range(out.shape[0]):
+        for j in range(pl.directions):
+            out[i, j] = 0.0
+    for z in range(pt.oj_row.shape[0]):
+        value = ws[pl.oj + z * w + lane]
+        for j in range(pl.directions):
+            out[pt.oj_row[z], j] += value * ws[s + j * pl.m + pt.oj_col[z] * w + lane]
+    for z in range(pt.op_row.shape[0]):
+        out[pt.op_row[z], pt.op_col[z]] += ws[pl.op + z * w + lane]
+
+
+@njit
+def load_tangents(c: Any, pl: Any, ws: Any, bt: Any, lane: int, patient: int) -> None:
+    """Derivatives of a patient's initial state."""
+    w, k = pl.lanes, pl.directions
+    if bt.y0.shape[0] == 0:
+        call_2(ws, c.initial_dp, pl.q, pl.start_dp)
+    for j in range(k):
+        for i in range(pl.n):
+            value = 0.0
+            if bt.s0.shape[0] > 0:
+                value = bt.s0[patient, j, i]
+            elif bt.y0.shape[0] == 0:
+                value = ws[pl.start_dp + (i * k + j) * w + lane]
+            ws[pl.s + j * pl.m + i * w + lane] = value
+        for i in range(pl.inputs):
+            ws[pl.rate_dp + (j * pl.inputs + i) * w + lane] = 0.0
+
+
+@njit
+def moves(pl: Any, bt: Any, at: int) -> bool:
+    """Whether the time of an event depends on a parameter."""
+    for j in range(pl.directions):
+        if bt.time_dp[at, j] != 0.0:
+            return True
+    return False
+
+
+@njit
+def tangent_event(pl: Any, ws: Any, bt: Any, lane: int, at: int) -> None:
+    """What an event itself does to the derivatives (see :func:`tangent_jump` for what its time does)."""
+    w, event = pl.lanes, bt.events[at]
+    for j in range(pl.directions):
+        if event.kind == ADD:
+            ws[pl.s + j * pl.m + event.place * w + lane] += bt.value_dp[at, j]
+        elif event.kind == SET:
+            ws[pl.s + j * pl.m + event.place * w + lane] = 0.0
+        elif event.kind == RATE:
+            ws[pl.rate_dp + (j * pl.inputs + event.place) * w + lane] = bt.value_dp[at, j]
+
+
+@njit
+def tangent_jump(pl: Any, ws: Any, bt: Any, lane: int, at: int, before: int, after: int) -> None:
+    """The jump at an event whose time depends on a parameter, from the rates of change before and after it."""
+    w = pl.lanes
+    for j in range(pl.directions):
+        slope = bt.time_dp[at, j]
+        if slope != 0.0:
+            for i in range(pl.n):
+                change = ws[before + i * w + lane] - ws[after + i * w + lane]
+                ws[pl.s + j * pl.m + i * w + lane] += change * slope
+
+
+@njit
+def spread_theta(pl: Any, ws: Any) -> None:
+    """Repeat the parts of the step over the whole pattern."""
+    for e in range(pl.lanes, BLOCK):
+        ws[pl.theta + e] = ws[pl.theta + e % pl.lanes]
