@@ -34,6 +34,8 @@ class SimulationData:
         Median and bands of quantities over time by arm; for one patient the median is the patient.
     summary
         One row per arm and quantity: peak (median with interquartile range) and its day.
+    timing
+        Onset and duration by toxicity and arm, as text.
     as_needed
         Share of patients given a drug as needed: arm, drug, share, first_day.
     regional_who
@@ -65,6 +67,7 @@ class SimulationData:
     grades: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     doses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     as_needed: pd.DataFrame | None = None
+    timing: pd.DataFrame | None = None
     regional_who: str = "the virtual patients"
     hypothetical_arms: tuple[str, ...] = ()
     schemes: Mapping[str, str] = field(default_factory=dict)
@@ -117,7 +120,8 @@ def _subtitle(data: SimulationData) -> str:
 
 def _glance(builder: Builder, data: SimulationData) -> Section:
     lead = data.question or "What the model says would happen to virtual patients; no patient was observed."
-    facts = [(fmt.whole(data.patients), "Virtual patients", "the same in every arm" if len(data.arms) > 1 else "")]
+    who = "Virtual patient" if data.patients == 1 else "Virtual patients"
+    facts = [(fmt.whole(data.patients), who, "the same in every arm" if len(data.arms) > 1 else "")]
     facts.append((fmt.whole(len(data.arms)), "Arms" if len(data.arms) > 1 else "Arm", ""))
     first = data.incidence[data.incidence["arm"] == data.arms[0]]
     if data.patients > 1:
@@ -153,11 +157,21 @@ def _drug_label(data: SimulationData, drug: str) -> str:
 
 def _treatment(builder: Builder, data: SimulationData) -> Section:
     lead = "What each arm is given, and what is known of the drugs."
-    named = {"arm": lambda arm: words.arm_label(str(arm), data.hypothetical_arms)}
+    named = {
+        "arm": lambda arm: words.arm_label(str(arm), data.hypothetical_arms),
+        "drug": lambda drug: "CAR T cells" if drug == "car_t" else _drug_label(data, str(drug)),
+    }
     regimens = builder.table(
         data.regimens, "What is given", "Days and hours count from the infusion of the product.",
         show=named, fold=False,
     )  # fmt: skip
+    needed = None
+    if data.as_needed is not None and len(data.as_needed):
+        needed = builder.table(
+            data.as_needed, "Given as needed", "Share of the virtual patients, and the median day of the first dose.",
+            show=named | {"share": fmt.percent, "first_day": lambda day: fmt.number(day, 1)},
+            names={"first_day": "first on day"}, fold=False,
+        )  # fmt: skip
     drugs = None
     if len(data.drugs):
         shown = data.drugs.assign(
@@ -166,13 +180,6 @@ def _treatment(builder: Builder, data: SimulationData) -> Section:
             ]
         )[["label", "target", "status", "sources"]]
         drugs = builder.table(shown, "Drugs in the model", names={"label": "Drug"}, fold=False)
-    needed = None
-    if data.as_needed is not None and len(data.as_needed):
-        needed = builder.table(
-            data.as_needed, "Given as needed", "Share of the virtual patients, and the median day of the first dose.",
-            show=named | {"share": fmt.percent, "first_day": lambda day: fmt.number(day, 1)},
-            names={"first_day": "first on day"}, fold=False,
-        )  # fmt: skip
     return Section("treatment", "Treatment", lead, blocks_of(regimens, needed, drugs))
 
 
@@ -222,7 +229,14 @@ def _compared(builder: Builder, data: SimulationData) -> Section | None:
         fold=True,
         show={"arm": lambda arm: words.arm_label(str(arm), data.hypothetical_arms)},
     )
-    return Section("compared", "Toxicity", lead, blocks_of(blocks, table))
+    times = None
+    if data.timing is not None and len(data.timing):
+        times = builder.table(
+            data.timing, "Onset and duration", "Days; median and interquartile range of the patients who have it.",
+            show={"arm": lambda arm: words.arm_label(str(arm), data.hypothetical_arms)}, fold=False,
+            names={"onset": "first day", "duration": "days it lasts"},
+        )  # fmt: skip
+    return Section("compared", "Toxicity", lead, blocks_of(blocks, table, times))
 
 
 def _courses(builder: Builder, data: SimulationData) -> Section:
@@ -284,7 +298,8 @@ def _patients(builder: Builder, data: SimulationData) -> Section | None:
         picture = builder.picture(
             fig_patient(course, data.units, data.grades.get(name), doses, data.hypothetical),
             f"{name} over time",
-            "Grades are the worst of each day, as the observation model reads them off the latent severity.",
+            "Grades are the worst of each day, as the observation model reads them off the latent severity. Grade 5 is "
+            "death: what is drawn beyond it is what the model would go on with.",
             f"Grades, doses and quantities of {name}.",
         )
         blocks.append(picture if number < 2 else Fold(name, (picture,)))

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from icans.study.simulate import Simulation
     from icans.study.simulate_config import Scenario
 
+#: Grading schemes for people.
+SCHEMES = {
+    "astct": "ASTCT", "cartox": "CARTOX", "ctcae": "CTCAE", "ctcae_broad": "CTCAE (all nervous system terms)",
+    "fda": "the US label", "lee": "Lee", "penn": "Penn",
+}  # fmt: skip
+
 
 def tables(done: Simulation) -> dict[str, pd.DataFrame]:
     """The tidy tables of a simulation by name."""
@@ -93,27 +99,25 @@ def page_data(done: Simulation, run: RunInfo) -> SimulationData:
         columns=["drug", "label", "target", "hypothetical", "sources"],
     )  # fmt: skip
     courses, grades, doses = _shown(done)
-    schemes = {"ICANS": scenario.simulation.icans_scheme.upper(), "CRS": scenario.simulation.crs_scheme.upper()}
+    schemes = {"ICANS": SCHEMES[scenario.simulation.icans_scheme], "CRS": SCHEMES[scenario.simulation.crs_scheme]}
     return SimulationData(
         study=scenario.simulation.name, question=scenario.simulation.question, product=scenario.patients.product,
         disease=scenario.patients.disease, patients=len(done.patients), days=scenario.simulation.days, arms=done.arms,
         units=done.units, bands=done.bands, regional=done.regional, heads=done.heads, drugs=drugs, regimens=plan,
         incidence=done.incidence, differences=done.differences, worst=done.worst,
         regional_who=done.regional_who, hypothetical_arms=setup.hypothetical_arms(scenario),
-        as_needed=results.as_needed(done.runs),
+        as_needed=results.as_needed(done.runs), timing=results.timing(done.outcomes),
         summary=results.peaks(done.outcomes, done.units), courses=courses, grades=grades, doses=doses, schemes=schemes,
         notes=sentences(done)[1:], failures=done.failures if len(done.failures) else None, run=run,
     )  # fmt: skip
 
 
 def _shown(done: Simulation) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
-    """Courses, grades and doses of the patients shown: the one, or in a population those with the worst ICANS first."""
+    """Courses, grades and doses of the patients shown, in every arm."""
     courses, grades, doses = {}, {}, {}
-    first = done.outcomes[done.outcomes["arm"] == done.arms[0]]
     strange = setup.hypothetical_arms(done.scenario)
     place = {int(number): at for at, number in enumerate(done.patients.ids)}
-    order = first.sort_values(["icans_grade", "patient"], ascending=[False, True])["patient"].tolist()
-    for patient in order[: done.scenario.output.shown]:
+    for patient in results.examples(done.outcomes, done.arms[0], done.scenario.output.shown):
         for arm, run in zip(done.scenario.arms, done.runs):
             label = words.arm_label(run.name, strange)
             name = f"Patient {patient}" if len(done.runs) == 1 else f"Patient {patient}, {label}"

@@ -34,6 +34,7 @@ OUTCOMES = (("ICANS", 1, "ICANS, any grade"), ("ICANS", 3, "ICANS, grade 3+"),
 #: Latent severity behind each toxicity, and its name in the tables of schemes.
 LATENT = {"ICANS": ("encephalopathy", "nt"), "CRS": ("crs_severity", "crs")}
 RESAMPLES = 2000
+DEATH = 5
 #: Patients with ICANS below which the barrier map is about everybody.
 FEW_CASES = 5
 Z95 = NormalDist().inv_cdf(0.975)
@@ -89,7 +90,10 @@ def graded(run: ArmRun, scenario: Scenario) -> dict[str, Graded]:
 
 
 def daily(run: ArmRun, scenario: Scenario, patient: int) -> pd.DataFrame:
-    """Worst grade of each day of one patient, read off the latent severity (no stray events): toxicity, day, grade."""
+    """Worst grade of each day of one patient, read off the latent severity (no stray events): toxicity, day, grade.
+
+    A day of grade 5 is the last.
+    """
     seen = run.readings
     noise, _, _ = reading_errors(int(run.ids.max()), scenario.simulation.seed)
     day = np.floor(run.days + 1e-9).astype(int)
@@ -102,6 +106,9 @@ def daily(run: ArmRun, scenario: Scenario, patient: int) -> pd.DataFrame:
         worst = pd.Series(at).groupby(day).max()
         last = int(np.ceil(run.days[-1])) - 1  # the last time ends the last day; it does not begin another
         rows += [(toxicity, int(d), float(g)) for d, g in worst.items() if d <= max(last, 0)]
+    deaths = [day for _, day, value in rows if value >= DEATH]
+    if deaths:  # nobody is graded after death
+        rows = [row for row in rows if row[1] <= min(deaths)]
     return pd.DataFrame(rows, columns=["toxicity", "day", "grade"])
 
 
@@ -213,6 +220,30 @@ def cases(runs: Sequence[ArmRun], table: pd.DataFrame) -> tuple[npt.NDArray[np.b
         return both, "the virtual patients" if len(both) > 1 else "the one patient"
     where = f"in the arm “{runs[0].name}”" if len(runs) > 1 else ""
     return mask, f"the {int(mask.sum())} virtual patients who have ICANS {where}".rstrip()
+
+
+def timing(table: pd.DataFrame) -> pd.DataFrame:
+    """Onset and duration of each toxicity among those who have it, by arm: median and quartiles, for people."""
+    rows = []
+    for toxicity in LATENT:
+        key = toxicity.lower()
+        for arm, one in table.groupby("arm", sort=False):
+            ill = one[(one[f"{key}_grade"] >= 1) & one[f"{key}_onset_day"].notna()]
+            told = [
+                _spread(ill[f"{key}_{what}"]) if len(ill) else fmt.NOTHING for what in ("onset_day", "duration_days")
+            ]
+            rows.append((toxicity, arm, len(ill), *told))
+    return pd.DataFrame(rows, columns=["toxicity", "arm", "patients", "onset", "duration"])
+
+
+def examples(table: pd.DataFrame, arm: str, count: int) -> list[int]:
+    """Patients shown one by one: spread over those with severe ICANS in an arm (else any, else all), by severity."""
+    one = table[table["arm"] == arm]
+    severe, some = one[one["icans_grade"].between(3, DEATH - 1)], one[one["icans_grade"] >= 1]
+    pool = next(frame for frame in (severe, some, one) if len(frame) >= min(count, len(one)) or frame is one)
+    ordered = pool.sort_values(["encephalopathy_peak", "patient"])["patient"].tolist()
+    places = [int((k + 0.5) / count * len(ordered)) for k in range(min(count, len(ordered)))]
+    return [int(ordered[place]) for place in dict.fromkeys(places)]
 
 
 def peaks(table: pd.DataFrame, units: Mapping[str, str]) -> pd.DataFrame:

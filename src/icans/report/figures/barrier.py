@@ -174,6 +174,7 @@ def fig_barrier_open(heads: pd.DataFrame, arms: Sequence[str], hypothetical: Seq
     rows = -(-len(arms) // columns)
     fig = base.new(2.45 * columns + (1.3 if columns == 1 else 0.2), 1.9 * rows + 0.55)
     axes = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    top = 1.0 if heads["value"].max() > 0.4 else 0.4
     for place, ax in enumerate(axes.flat):
         if place >= len(arms):
             ax.set_visible(False)
@@ -182,9 +183,9 @@ def fig_barrier_open(heads: pd.DataFrame, arms: Sequence[str], hypothetical: Seq
             one = heads[(heads["arm"] == arms[place]) & (heads["head"] == head)].sort_values("time_h")
             ax.plot(one["time_h"] / 24, one["value"], color=style.colour(look), ls=style.DASHES[look])
         ax.set_title(textwrap.fill(words.arm_label(arms[place], hypothetical), 26))
-        ax.set_ylim(0, 1)
+        ax.set_ylim(0, top)
         ax.set_xlim(0, heads["time_h"].max() / 24)
-        ax.set_yticks([0, 0.25, 0.5, 0.75, 1])
+        ax.set_yticks(np.linspace(0, top, 5))
         ax.locator_params(axis="x", nbins=5, integer=True)
         base.percent_ticks(ax.yaxis)
         ax.grid(axis="y")

@@ -48,7 +48,7 @@ def fig_incidence(incidence: pd.DataFrame, arms: Sequence[str], hypothetical: Se
             continue
         _outcome(ax, incidence[incidence["label"] == labels[place]].set_index("arm"), arms)
         ax.set_title(labels[place], fontsize=8.5)
-        ax.set_xlim(0, top)
+        ax.set_xlim(-0.02 * top, top)
         ax.set_ylim(len(arms) - 0.4, -0.6)
         ax.set_yticks(range(len(arms)), [arm_label(a, hypothetical) for a in arms])
         for tick, arm in zip(ax.get_yticklabels(), arms):
