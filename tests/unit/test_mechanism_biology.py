@@ -152,7 +152,7 @@ def test_antigen_gone_there_is_one_steady_state_and_it_attracts() -> None:
             storm[model.state_names.index(name)] = value
         for name in ("IL6", "IFNG", "GMCSF", "TNF", "IL1B", "MCP1", "IL8", "IL10", "CRP", "C5B9"):
             storm[model.state_names.index(name)] *= 100
-        storm[model.state_names.index("TUM")] = 0.0
+        storm[[model.state_names.index(n) for n in ("TUM", "BCELL")]] = 0.0
         storm[model.state_names.index("CAR_E")] = 500.0
         end = solve(model, row, (), [0.0, 60 * 24.0], outputs=names, method="BDF", rtol=1e-6, atol=1e-9, y_start=storm)
         base = np.array([rest[model.state_names.index(n)] for n in names])
@@ -165,7 +165,7 @@ def test_rest_without_antigen_is_stable() -> None:
     for row in draw(model, 15, seed=7):
         row[model.parameters.place("ld_0")] = 0.0
         rest = initial(model, row)
-        rest[model.state_names.index("TUM")] = 0.0
+        rest[[model.state_names.index(n) for n in ("TUM", "BCELL")]] = 0.0
         p = row.tolist()
         columns = []
         for place in range(len(rest)):
@@ -253,8 +253,16 @@ def test_each_handle_acts_in_its_direction_and_by_its_size(handle: str, lowered:
 
 
 def test_killing_stops_when_car_signalling_is_blocked() -> None:
-    tumour = course(systemic((("inh_car_function", "1"),)), ("TUM",))["TUM"]
-    assert np.all(np.diff(tumour) > 0)
+    seen = course(systemic((("inh_car_function", "1"),)), ("TUM", "BCELL"))
+    assert np.all(np.diff(seen["TUM"]) > 0)
+    assert np.ptp(seen["BCELL"]) < 1e-12
+
+
+def test_patients_without_tumour_expand_on_normal_cells() -> None:
+    model = systemic()
+    cells = course(model, ("car_blood", "BCELL"), {"tum_0": model.parameters["tum_0"].lower})
+    assert cells["car_blood"][8:].max() > 2 * cells["car_blood"][8]
+    assert cells["BCELL"][-1] < 0.05 * cells["BCELL"][0]
 
 
 def test_four_phenotypes_expand_alike_and_differentiate() -> None:

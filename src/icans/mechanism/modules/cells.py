@@ -46,7 +46,8 @@ def declare(m: Builder, options: Options) -> None:
 
 def _tumour(m: Builder) -> None:
     m.state("TUM", "1", "tumour burden relative to a typical patient (95 mL metabolic volume or 1e11 cells)", "tum_0")
-    m.let("antigen_gate", "hill(TUM, tum_half)", "1", "share of full antigen stimulation")
+    m.state("BCELL", "1", "normal cells with the antigen (B or plasma cells), on the scale of tumour burden", "bcell_0")
+    m.let("antigen_gate", "hill(TUM + BCELL, tum_half)", "1", "share of full antigen stimulation")
     m.let("car_contact", "(CAR_X + CAR_P)*(1 - inh_car_function)*(1 - car_steroid_function*steroid)", "/uL",
           "activated cells at the tumour that can signal")  # fmt: skip
     m.let("engaged", "car_contact*antigen_gate", "/uL", "effectors engaged with antigen")
@@ -54,6 +55,7 @@ def _tumour(m: Builder) -> None:
     m.let("damp", "tumour_kill*TUM", "1/h", "tumour killed per hour, a source of danger signals")
     m.flow("TUM", "tum_growth*TUM*(1 - TUM/tum_max)", "growth")
     m.flow("TUM", "-tumour_kill*TUM", "killing by CAR T cells")
+    m.flow("BCELL", "-tumour_kill*BCELL", "killing by CAR T cells (they come back only after months)")
 
 
 def _interleukin_15(m: Builder) -> None:
