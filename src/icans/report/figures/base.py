@@ -62,7 +62,7 @@ def to_svg(fig: Figure, name: str, alt: str, synthetic: bool = False) -> Markup:
 
     with rc_context(style.RC):
         if synthetic:
-            _label_synthetic(fig)
+            label_synthetic(fig)
         stream = io.StringIO()
         empty = {"Date": None, "Creator": None, "Format": None, "Type": None}
         fig.savefig(stream, format="svg", metadata=empty, dpi=PIXELS_PER_INCH)
@@ -70,7 +70,7 @@ def to_svg(fig: Figure, name: str, alt: str, synthetic: bool = False) -> Markup:
     return Markup(_inline(stream.getvalue(), name, alt))  # noqa: S704 - written by matplotlib, which escapes text
 
 
-def _label_synthetic(fig: Figure) -> None:
+def label_synthetic(fig: Figure) -> None:
     """Write the label into a strip of its own above the drawing."""
     strip = LABEL_STRIP / fig.get_figheight()
     layout = fig.get_layout_engine()
