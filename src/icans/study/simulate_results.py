@@ -19,7 +19,7 @@ from icans.report import quantities as words
 from icans.report.figures.courses import BANDS
 
 if TYPE_CHECKING:
-    from icans.mechanism.engine.simulate import Trigger
+    from icans.mechanism.doses import Trigger
     from icans.mechanism.trajectory import Trajectory
     from icans.population.quantities import Readings
     from icans.study.simulate_config import Scenario

@@ -12,7 +12,7 @@ import pandas as pd
 
 from icans.core.errors import ModelError
 from icans.core.random import stream
-from icans.mechanism.doses import Dose
+from icans.mechanism.doses import Dose, Trigger
 from icans.mechanism.parameters import ParameterTable, bound_problems
 from icans.mechanism.patient import patient_model
 from icans.mechanism.regimens import regimens as therapy_regimens
@@ -27,7 +27,6 @@ from icans.study.simulate_config import ArmSection, DoseSection, PatientsSection
 from icans.study.simulate_names import PER_BODY, cell_regimens, split_unit
 
 if TYPE_CHECKING:
-    from icans.mechanism.engine.simulate import Trigger
     from icans.mechanism.model import PatientModel
     from icans.mechanism.regimens import Regimen, Rule
 
@@ -195,8 +194,6 @@ def arm_doses(arm: ArmSection, patients: Patients) -> list[list[Dose]]:
 
 def arm_triggers(scenario: Scenario, arm: ArmSection, patients: Patients) -> tuple[Trigger, ...]:
     """Supportive care, and the arm's own triggers (dosed for the median patient)."""
-    from icans.mechanism.engine.simulate import Trigger
-
     seen = calibration(scenario).readings
     median = patients.covariates.select_dtypes("number").median()
     table = supportive.tables()["typical_weight_kg"]
