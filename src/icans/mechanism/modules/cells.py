@@ -120,8 +120,8 @@ def _phenotypes(m: Builder) -> None:
     m.flow("CAR_TEM", "-car_loss_tem*car_loss*CAR_TEM", "contraction")
     m.flow("CAR_TN", "-car_beta*CAR_TN", "death")
     m.flow("CAR_TCM", "-car_beta*CAR_TCM", "death")
-    m.move("CAR_TN", "CAR_TCM", "car_k12*antigen_gate*CAR_TN", "differentiation")
-    m.move("CAR_TCM", "CAR_TEM", "car_k23*antigen_gate*CAR_TCM", "differentiation")
+    m.move("CAR_TN", "CAR_TCM", "car_k12*CAR_TN", "differentiation")
+    m.move("CAR_TCM", "CAR_TEM", "car_k23*CAR_TCM", "differentiation")
     m.move("CAR_TEM", "CAR_X", "car_k34*CAR_TEM", "differentiation")
     m.move("CAR_E", "CAR_TCM", "car_memory*CAR_E", "memory")
 
