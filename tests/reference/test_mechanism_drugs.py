@@ -220,7 +220,7 @@ HALF_LIVES = {
     "mmp_inhibitor": ("mmpi", Dose(0, "mmp_inhibitor", 100, "mg", "po"), (24, 48), (18.0, 0.1)),  # doxycycline
     "ruxolitinib": ("ruxo", Dose(0, "ruxolitinib", 10, "mg", "po"), (3, 8), (2.5, 0.3)),  # label: about 3 h
     "itacitinib": ("itac", Dose(0, "itacitinib", 200, "mg", "po"), (10, 20), (2.7, 0.3)),
-    "switchable_car": ("adap", Dose(0, "switchable_car", 10, "mg"), (1, 6), (3.0, 0.1)),
+    "switchable_car": ("swit", Dose(0, "switchable_car", 10, "mg", "po"), (4, 10), (3.0, 0.1)),  # label
     "siltuximab": ("silt", Dose(0, "siltuximab", 800, "mg"), (30 * 24, 60 * 24), (20.6 * 24, 0.25)),  # label: 20.6 d
     "emapalumab": ("emap", Dose(0, "emapalumab", 70, "mg"), (30 * 24, 60 * 24), (16 * 24, 0.3)),
     "lenzilumab": ("lenz", Dose(0, "lenzilumab", 600, "mg"), (30 * 24, 60 * 24), (22 * 24, 0.25)),  # immunoglobulin G

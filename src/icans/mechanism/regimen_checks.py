@@ -16,7 +16,7 @@ GRADES = (1, 2, 3, 4)
 UNITS = ("mg", "g", "ug", "mg/kg", "mg/m2")
 KEYS = {"label", "doses", "rules", "hypothetical", "evidence", "source", "status"}
 DOSE_KEYS = {"time_h", "drug", "amount", "unit", "most_mg", "route", "duration_h", "every_h", "count"}
-RULE_KEYS = {"crs", "icans", "quantity", "above", "below", "give", "delay_h", "lockout_h", "most_times"}
+RULE_KEYS = {"crs", "icans", "quantity", "above", "below", "give", "delay_h", "lockout_h", "most_times", "sustained"}
 
 
 def problems_of(name: str, entry: Mapping[str, Any]) -> list[Problem]:
@@ -84,6 +84,8 @@ def _rule(place: str, rule: Mapping[str, Any]) -> Iterator[Problem]:
     for key in ("delay_h", "lockout_h"):
         yield from _number(place, rule, key, least=0.0)
     yield from _count(place, rule, "most_times")
+    if not isinstance(rule.get("sustained", False), bool):
+        yield _problem(place, "sustained", rule["sustained"], "true or false", "Correct it.")
     if rule.get("most_times", 1) != 1 and not rule.get("lockout_h", 0.0):
         yield _problem(place, "lockout_h", rule.get("lockout_h"), "hours between two times", "Give them.")
     if not rule.get("give"):

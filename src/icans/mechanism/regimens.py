@@ -16,16 +16,13 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from icans.core.errors import ModelError, Problem
-from icans.mechanism.doses import Dose
+from icans.mechanism.doses import Dose, Trigger
 from icans.mechanism.parameters import unknown
 from icans.mechanism.regimen_checks import problems_of
 from icans.mechanism.therapies import MARK, therapies
-
-if TYPE_CHECKING:
-    from icans.mechanism.engine.simulate import Trigger
 
 #: What a rule may look at by grade, and the model's latent severity that the grades cut.
 GRADED = {"crs": "crs_severity", "icans": "encephalopathy"}
@@ -73,7 +70,7 @@ class Rule:
 
     ``watch``: ``crs`` or ``icans`` (``level`` is then a grade), or the name of a state or definition of the model.
     ``direction``: ``up`` or ``down``. It acts ``delay_h`` after, not again within ``lockout_h``, at most
-    ``most_times``.
+    ``most_times``; if ``sustained``, again after ``lockout_h`` for as long as it is still seen.
     """
 
     watch: str
@@ -83,6 +80,7 @@ class Rule:
     delay_h: float = 0.0
     lockout_h: float = 0.0
     most_times: int = 1
+    sustained: bool = False
 
     def describe(self) -> str:
         """In words."""
@@ -94,7 +92,8 @@ class Rule:
         if self.delay_h:
             text += f"; {self.delay_h:g} h after it is seen"
         if self.most_times > 1:
-            text += f"; up to {self.most_times} times, {self.lockout_h:g} h apart"
+            again = "while it lasts" if self.sustained else "each time it is seen anew"
+            text += f"; up to {self.most_times} times, {self.lockout_h:g} h apart, {again}"
         return text
 
 
@@ -138,8 +137,6 @@ class Regimen:
             For ``crs`` and ``icans``: latent severity at which grades 1, 2, ... begin, by the scheme at the bedside;
             those of ``regimens.toml`` where not given.
         """
-        from icans.mechanism.engine.simulate import Trigger
-
         _check_size(weight_kg, surface_m2)
         known = {**default_cuts(), **{k: tuple(v) for k, v in (cuts or {}).items()}}
         return tuple(
@@ -147,7 +144,7 @@ class Regimen:
                 GRADED.get(rule.watch, rule.watch), _level(rule, known), rule.direction,
                 tuple(d.resolve(weight_kg, surface_m2) for d in rule.give),
                 delay_h=rule.delay_h, lockout_h=rule.lockout_h, max_times=rule.most_times,
-                label=f"{self.name}: {rule.watch}",
+                label=f"{self.name}: {rule.watch}", sustained=rule.sustained,
             )
             for rule in self.rules
         )  # fmt: skip
@@ -244,6 +241,7 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
     return Rule(
         watch, float(level), "down" if "below" in entry else "up", tuple(Planned(**d) for d in entry["give"]),
         float(entry.get("delay_h", 0.0)), float(entry.get("lockout_h", 0.0)), int(entry.get("most_times", 1)),
+        bool(entry.get("sustained", entry.get("most_times", 1) > 1)),
     )  # fmt: skip
 
 

@@ -38,8 +38,7 @@ interstitial fluid of the brain.
 |---|---|---|"""
 
 PLANS = """
-Rimiducid acts on CAR T cells by flows of its own: an iCasp9 kill with a fraction of cells that resists it. The
-switchable CAR does not signal without its adaptor.
+Rimiducid acts on CAR T cells by flows of its own: an iCasp9 kill with a fraction of cells that resists it.
 
 ## Regimens
 
