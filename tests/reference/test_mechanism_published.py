@@ -14,7 +14,8 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from icans.core.errors import ModelError
-from icans.mechanism.doses import Dose
+from icans.mechanism.doses import Dose, Switch
+from icans.mechanism.engine.simulate import simulate
 from icans.mechanism.published import NAMES, hardiansyah_2019, published_model, stein_2019
 from icans.mechanism.reference import rates, solve
 
@@ -133,3 +134,24 @@ def test_mueller_schoell_classes() -> None:
     peaks = [solve(model, c, [], times, outputs=["cart"])["cart"].max()
              for c in ({"low": 1.0}, {}, {"volume_0": 1000.0})]  # fmt: skip
     assert peaks[0] < 0.5 * peaks[1] < 0.25 * peaks[2]
+
+
+ACTIONS = {
+    "dwivedi_2014": [Dose(0.1, "antibody", 300, "mg"), Dose(672, "antibody", 300, "mg", every_h=672, count=2)],
+    "hardiansyah_2019": list(hardiansyah_2019.doses(1.1e9)),
+    "kimmel_2021": [],
+    "mueller_schoell_2021": [],
+    "stein_2019": [Switch(9.3 * 24, "growing", 0.0)],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_against_the_slow_reference(name: str) -> None:
+    """The compiled kernels and their solver give what SciPy gives from the text of the model."""
+    model, times = published_model(name), np.array([0.0, 12.0, 60.0, 150.0, 230.0, 400.0, 700.0, 1400.0])
+    slow = solve(model, None, ACTIONS[name], times, outputs=model.state_names, method="Radau", rtol=1e-9, atol=1e-13)
+    fast = simulate(model, None, [ACTIONS[name]], times, outputs=model.state_names, rtol=1e-8)
+    assert fast.ok.all()
+    for state in model.state_names:
+        scale = np.abs(slow[state]).max()
+        np.testing.assert_allclose(fast[state][0], slow[state], rtol=2e-5, atol=1e-9 * scale + 1e-12, err_msg=state)
