@@ -3,7 +3,7 @@
 Interleukin 6 signals through its membrane receptor and, bound to the soluble one, through gp130 of cells that have no
 receptor; soluble gp130 takes up the complex (quasi-equilibrium with the affinities of Dwivedi 2014,
 10.1038/psp.2013.64). Blocking the receptor ends the receptor's share of clearance: IL-6 rises while its effect falls
-(Nishimoto 2008, 10.1182/blood-2008-05-155846). Baselines are steady states without CAR T cells.
+(Nishimoto 2008, Blood 112:3959). Baselines are steady states without CAR T cells.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def declare(m: Builder, options: Options) -> None:
     """Declare the module."""
     m.module("cytokines", "Cytokines in plasma", "Dwivedi 2014, 10.1038/psp.2013.64", "Dobreva 2021",
-             "Hardiansyah and Ng 2019, 10.1111/cts.12636", "Nishimoto 2008, 10.1182/blood-2008-05-155846")  # fmt: skip
+             "Hardiansyah and Ng 2019, 10.1111/cts.12636", "Nishimoto 2008, Blood 112:3959")  # fmt: skip
     for name, meaning in (
         ("inh_il6r", "occupancy of the IL-6 receptor, membrane and soluble, in plasma"),
         ("inh_il6", "share of IL-6 that is neutralised"),
