@@ -146,7 +146,7 @@ def advance(c: Any, pl: Any, ws: Any, wk: Any, bt: Any, pt: Any) -> None:
         due |= outputs_due(wk.lane[lane], bt.times)
         moved |= wk.lane[lane].verdict == 1
     if pl.directions > 0 and moved:
-        tangent_step(c, pl, ws, pt)
+        tangent_step(c, pl, ws, pt, due)
     if due:
         dense(pl, ws)
         if triggers > 0:

@@ -107,11 +107,12 @@ class Batch(NamedTuple):
 class Patterns(NamedTuple):
     """Where the entries of the kernel's sparse results belong. Those by parameter are listed parameter by parameter.
 
+    The entries of row ``i`` of the Jacobian are those from ``starts[i]`` to before ``starts[i + 1]``.
     ``fp_place`` (number among the values of ``dfdp``) and ``fp_row`` (state) of parameter ``j`` are those from
     ``fp_from[j]`` to before ``fp_from[j + 1]``; ``djp`` likewise, its rows being entries of the Jacobian.
     """
 
-    row: Ints
+    starts: Ints
     col: Ints
     fp_place: Ints
     fp_row: Ints
@@ -139,12 +140,15 @@ def make_patterns(kernel: Kernel, input_state: list[int]) -> Patterns:
         starts = np.searchsorted(np.asarray(cols)[order], np.arange(k + 1)).astype(np.int64)
         return order, np.asarray(rows)[order].astype(np.int64), starts
 
+    if (np.diff(kernel.jac_rows) < 0).any():
+        raise ValueError("the entries of the Jacobian must come row by row")
+    starts = np.searchsorted(kernel.jac_rows, np.arange(kernel.n + 1)).astype(np.int64)
     plain = [np.asarray(a).astype(np.int64) for a in (
-        kernel.jac_rows, kernel.jac_cols, kernel.observe_jac_rows, kernel.observe_jac_cols, kernel.observe_dp_rows,
+        kernel.jac_cols, kernel.observe_jac_rows, kernel.observe_jac_cols, kernel.observe_dp_rows,
         kernel.observe_dp_cols)]  # fmt: skip
     return Patterns(
-        *plain[:2], *by_parameter(kernel.dfdp_rows, kernel.dfdp_cols),
-        *by_parameter(kernel.djdp_entries, kernel.djdp_cols), *plain[2:], state,
+        starts, plain[0], *by_parameter(kernel.dfdp_rows, kernel.dfdp_cols),
+        *by_parameter(kernel.djdp_entries, kernel.djdp_cols), *plain[1:], state,
     )  # fmt: skip
 
 

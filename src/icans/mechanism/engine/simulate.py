@@ -33,7 +33,7 @@ __all__ = ["Action", "Control", "Dose", "Reset", "Switch", "Trajectory", "Trigge
 Array = npt.NDArray[np.float64]
 
 #: Fewer patients than this are solved one by one; more share vectors of :data:`LANES`.
-FEW, LANES = 6, 8
+FEW, LANES = 4, 4
 #: Patients of one piece of work: few enough to tell progress, many enough that vectors stay full.
 CHUNK = 256
 #: Absolute tolerance as a part of the relative one times the state's initial value (or 1, where that is 0).
@@ -51,7 +51,7 @@ LARGEST = 8e9
 class Control:
     """How to integrate: method, tolerances, limits. ``fixed`` > 0: steps of that size (h), without error control."""
 
-    method: str = "rodas4"
+    method: str = "rodas5p"
     rtol: float = 1e-6
     atol: Array | float | None = None
     h_max: float = math.inf

@@ -21,20 +21,20 @@ from numba import njit
 from icans.mechanism.doses import ADD, RATE, SET
 from icans.mechanism.engine.layout import BLOCK
 from icans.mechanism.engine.vector import (
-    between, blend, call_2, call_4, call_5, combine, scatter_1, scatter_4, scatter_8, sparse_1, sparse_4, sparse_8,
-    stage,
+    between, blend, call_2, call_4, call_5, combine, products_1, products_4, products_8, scatter_1, scatter_4,
+    scatter_8, stage,
 )  # fmt: skip
 
 
 @njit
-def sparse(pl: Any, ws: Any, pt: Any, out: int, values: int, x: int) -> None:
-    """``out += M x`` with a matrix of the Jacobian's pattern."""
+def products(pl: Any, ws: Any, pt: Any, out: int, a: int, x: int, b: int, u: int) -> None:
+    """``out += A x + B u`` with two matrices of the Jacobian's pattern."""
     if pl.lanes == 8:
-        sparse_8(ws, out, values, x, pt.row, pt.col)
+        products_8(ws, out, a, x, b, u, pt.starts, pt.col, pl.n)
     elif pl.lanes == 4:
-        sparse_4(ws, out, values, x, pt.row, pt.col)
+        products_4(ws, out, a, x, b, u, pt.starts, pt.col, pl.n)
     else:
-        sparse_1(ws, out, values, x, pt.row, pt.col)
+        products_1(ws, out, a, x, b, u, pt.starts, pt.col, pl.n)
 
 
 @njit
@@ -49,8 +49,8 @@ def scatter(pl: Any, ws: Any, out: int, values: int, place: Any, row: Any, start
 
 
 @njit
-def tangent_step(c: Any, pl: Any, ws: Any, pt: Any) -> None:
-    """New derivatives of all directions, and the rows of their dense output, for the step just made."""
+def tangent_step(c: Any, pl: Any, ws: Any, pt: Any, dense: bool) -> None:
+    """New derivatives of all directions, and the rows of their dense output if asked, for the step just made."""
     for i in range(pl.stages):
         at = pl.y
         if i > 0:
@@ -66,14 +66,13 @@ def tangent_step(c: Any, pl: Any, ws: Any, pt: Any) -> None:
         for i in range(pl.stages):
             here = pl.s_u + i * pl.m
             stage(ws, pl.y_stage, here, own, pl.s_u, pl.m, pl.a + i * pl.stages, pl.c + i * pl.stages, pl.hinv, i, pl.m)
-            sparse(pl, ws, pt, here, pl.jv + i * pl.mj, pl.y_stage)
-            sparse(pl, ws, pt, here, pl.dj, pl.u + i * pl.m)
+            products(pl, ws, pt, here, pl.jv + i * pl.mj, pl.y_stage, pl.dj, pl.u + i * pl.m)
             scatter(pl, ws, here, pl.fp + i * pl.mf, pt.fp_place, pt.fp_row, pt.fp_from[j], pt.fp_from[j + 1])
             add_rates(pl, ws, pt, here, j)
             call_2(ws, c.solve, pl.lu, here)
         last = pl.s_u + (pl.stages - 1) * pl.m
         combine(ws, pl.s_new + j * pl.m, pl.y_stage, last, pl.m, pl.one, 1, pl.m)
-        for row in range(pl.dense_rows):
+        for row in range(pl.dense_rows if dense else 0):
             at = pl.s_k + (j * pl.dense_rows + row) * pl.m
             for e in range(pl.m):
                 ws[at + e] = 0.0

@@ -159,25 +159,35 @@ def _norm(b: ir.IRBuilder, e: _Emit, out: Any, y: Any, y_new: Any, error: Any, a
     e.store(b.load(total), out)
 
 
-def _sparse(width: int) -> Any:
-    """Intrinsic ``f(work, out, values, x, rows, cols)``: ``out[row] += values[z] * x[col]`` over the entries ``z``."""
+def _products(width: int) -> Any:
+    """Intrinsic ``f(work, out, a, x, b, u, starts, cols, rows)``: ``out += A x + B u`` with matrices of one pattern.
+
+    The entries of row ``i`` are those from ``starts[i]`` to before ``starts[i + 1]``, their columns in ``cols``.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        work, out, values, x, rows, cols = args
+        work, out, a, x, b, u, starts, cols, rows = args
         e = _Emit(builder, _data(context, builder, signature.args[0], work), width)
-        at_row, at_col = (_data(context, builder, _INDEX, a) for a in (rows, cols))
-        w = ir.Constant(_INT, width)
-        with _loop(builder, _length(context, builder, rows)) as (z, _):
-            row = builder.mul(builder.load(builder.gep(at_row, [z])), w)
-            col = builder.mul(builder.load(builder.gep(at_col, [z])), w)
-            value = e.load(values, builder.mul(z, w))
-            e.store(e.madd(e.load(out, row), value, e.load(x, col)), out, row)
+        at_start, at_col = (_data(context, builder, _INDEX, one) for one in (starts, cols))
+        w, one = ir.Constant(_INT, width), ir.Constant(_INT, 1)
+        with _loop(builder, rows) as (i, _):
+            place = builder.mul(i, w)
+            total = cgutils.alloca_once_value(builder, e.load(out, place))
+            first = builder.load(builder.gep(at_start, [i]))
+            last = builder.load(builder.gep(at_start, [builder.add(i, one)]))
+            with cgutils.for_range_slice(builder, first, last, one) as (z, _):
+                col, entry = builder.mul(builder.load(builder.gep(at_col, [z])), w), builder.mul(z, w)
+                left = e.madd(builder.load(total), e.load(a, entry), e.load(x, col))
+                builder.store(e.madd(left, e.load(b, entry), e.load(u, col)), total)
+            e.store(builder.load(total), out, place)
         return context.get_dummy_value()
 
-    signature = types.void(_WORK, types.int64, types.int64, types.int64, _INDEX, _INDEX)
+    signature = types.void(_WORK, *[types.int64] * 5, _INDEX, _INDEX, types.int64)
 
     @intrinsic
-    def made(typingctx: Any, work: Any, out: Any, values: Any, x: Any, rows: Any, cols: Any) -> Any:
+    def made(
+        typingctx: Any, work: Any, out: Any, a: Any, x: Any, b: Any, u: Any, starts: Any, cols: Any, rows: Any
+    ) -> Any:  # fmt: skip
         return signature, codegen
 
     return made
@@ -206,10 +216,6 @@ def _scatter(width: int) -> Any:
     return made
 
 
-def _length(context: Any, builder: Any, array: Any) -> Any:
-    return builder.extract_value(context.make_array(_INDEX)(context, builder, array).shape, 0)
-
-
 #: ``combine(work, out, base, u, stride, coef, count, m)``
 combine = _work(7, _combine)
 #: ``stage(work, y_out, r_out, y, u, stride, a, c, hinv, count, m)``
@@ -222,8 +228,8 @@ blend = _work(4, _blend)
 between = _work(8, _between)
 #: ``norm_W(work, out, y, y_new, error, atol, rtol, n)``
 norm_1, norm_4, norm_8 = (_work(7, _norm, width) for width in (1, 4, 8))
-#: ``sparse_W(work, out, values, x, rows, cols)``
-sparse_1, sparse_4, sparse_8 = (_sparse(width) for width in (1, 4, 8))
+#: ``products_W(work, out, a, x, b, u, starts, cols, rows)``
+products_1, products_4, products_8 = (_products(width) for width in (1, 4, 8))
 #: ``scatter_W(work, out, values, places, rows, start, stop)``
 scatter_1, scatter_4, scatter_8 = (_scatter(width) for width in (1, 4, 8))
 
