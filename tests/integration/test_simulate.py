@@ -117,6 +117,22 @@ def test_a_patient_is_the_same_whatever_their_number(done):
     np.testing.assert_array_equal(fewer.runs[1].series["IL6"], done.runs[1].series["IL6"][:4])
 
 
+def test_batches_do_not_change_a_bit(done, monkeypatch):
+    from icans.study import simulate_arm
+
+    monkeypatch.setattr(simulate_arm, "BATCH", 5)
+    again = run_scenario(scenario())
+    for a, b in zip(done.runs, again.runs, strict=True):
+        np.testing.assert_array_equal(a.series["encephalopathy"], b.series["encephalopathy"])
+    pd.testing.assert_frame_equal(done.outcomes, again.outcomes)
+
+
+def test_courses_that_would_not_fit_are_refused():
+    wanted = make_scenario({"simulation": {"days": 400, "every_h": 0.25}, "patients": {"n": 5000, "care": "none"}})
+    with pytest.raises(ModelError, match="every_h"):
+        run_scenario(wanted)
+
+
 def test_arms_are_paired_and_tocilizumab_shows_its_paradox(done):
     alone, treated = done.runs
     before = alone.times_h <= 48

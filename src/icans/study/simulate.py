@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,8 @@ from icans.report.simulation import write_simulation
 from icans.study import simulate_results as results
 from icans.study import simulate_setup as setup
 from icans.study.outputs import MARK, check_target, code_digest
-from icans.study.simulate_config import ArmSection, Scenario
+from icans.study.simulate_arm import check_memory, run_arm
+from icans.study.simulate_config import Scenario
 from icans.study.simulate_heads import heads_table
 from icans.study.simulate_page import as_toml, page_data, sentences, tables
 
@@ -115,12 +116,15 @@ def run_scenario(scenario: Scenario, *, threads: int | None = None) -> Simulatio
     names = setup.quantities_of(model, scenario.output.quantities)
     _check_names(model, scenario)
     times = np.arange(0.0, scenario.simulation.days * 24.0 + 1e-9, scenario.simulation.every_h)
+    known = setup.calibration(scenario)
+    check_memory(len(patients), len(times), len(names), len(scenario.arms))
     seconds = {"setting up": perf_counter() - clock}
     runs = []
     for arm in scenario.arms:
         clock = perf_counter()
         with stage(f"simulating {fmt.plural(len(patients), 'virtual patient')}: {arm.name}"):
-            runs.append(_run_arm(scenario, arm, model, patients, times, names, threads))
+            doses, triggers = setup.arm_doses(arm, patients), setup.arm_triggers(scenario, arm, patients)
+            runs.append(run_arm(arm.name, model, patients, doses, triggers, times, names, known.readings, threads))
         seconds[arm.name] = perf_counter() - clock
     both = results.kept(runs)
     if not both.any():
@@ -166,26 +170,6 @@ def _check_names(model: PatientModel, scenario: Scenario) -> None:
     ]  # fmt: skip
     if problems:
         raise ModelError(problems)
-
-
-def _run_arm(
-    scenario: Scenario, arm: ArmSection, model: PatientModel, patients: setup.Patients, times: Any,
-    names: tuple[str, ...], threads: int | None,
-) -> results.ArmRun:  # fmt: skip
-    from icans.mechanism.engine.simulate import simulate
-
-    triggers = setup.arm_triggers(scenario, arm, patients)
-    found = simulate(
-        model, patients.parameters, setup.arm_doses(arm, patients), times, outputs=names, threads=threads,
-        triggers=triggers,
-    )  # fmt: skip
-    series = {name: np.asarray(found[name]) for name in names}
-    ok = np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in series.values()])
-    failures = pd.DataFrame([asdict(f) for f in found.failures], columns=["patient", "time_h", "reason", "state"])
-    return results.ArmRun(
-        arm.name, patients.ids, setup.calibration(scenario).readings, np.asarray(times), series, ok, failures,
-        results.given_by(found, triggers, patients.ids),
-    )  # fmt: skip
 
 
 def simulate_scenario(

@@ -276,7 +276,7 @@ class ArmSection(_Section):
 class OutputSection(_Section):
     """``[output]``: of how many patients trajectories are written; quantities beyond the usual; patients shown."""
 
-    patients: int = Field(200, ge=0, le=MOST_PATIENTS)
+    patients: int = Field(100, ge=0, le=MOST_PATIENTS)
     quantities: tuple[str, ...] = ()
     shown: int = Field(1, ge=0, le=6)
 

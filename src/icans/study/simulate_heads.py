@@ -35,7 +35,7 @@ class _Course:
         return self.run.times_h
 
     def __getitem__(self, name: str) -> npt.NDArray[np.float64]:
-        return self.run.series[name][self.kept]
+        return self.run.series[name][self.kept].astype(float)
 
 
 def heads_of(model: PatientModel) -> dict[str, Head]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from icans.study.simulate_config import Scenario
 
 Array = npt.NDArray[np.float64]
+Series = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 #: Levels of :data:`BANDS`.
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -53,7 +54,7 @@ class ArmRun:
     ids: npt.NDArray[np.int64]
     readings: Readings
     times_h: Array
-    series: Mapping[str, Array]
+    series: Mapping[str, Series]
     ok: npt.NDArray[np.bool_]
     failures: pd.DataFrame
     given: pd.DataFrame
@@ -84,7 +85,7 @@ def graded(run: ArmRun, scenario: Scenario) -> dict[str, Graded]:
         schemes = seen.nt if kind == "nt" else seen.crs
         name = scenario.simulation.icans_scheme if kind == "nt" else scenario.simulation.crs_scheme
         extra = None if exact or kind == "crs" else stray
-        severity = np.nan_to_num(run.series[latent])
+        severity = np.nan_to_num(run.series[latent].astype(float))
         found[toxicity] = grade(run.days, severity, schemes[name], zero if exact else noise[kind][run.ids - 1], extra)
     return found
 
@@ -123,7 +124,7 @@ def outcomes(run: ArmRun, scenario: Scenario) -> pd.DataFrame:
         frame[f"{key}_duration_days"] = found.duration_days
     for name in words.BY_NAME:
         if name in run.series:
-            values = np.where(run.ok[:, None], run.series[name], -np.inf if name not in LOWEST else np.inf)
+            values = np.where(run.ok[:, None], run.series[name].astype(float), np.inf if name in LOWEST else -np.inf)
             pick = values.argmin(axis=1) if name in LOWEST else values.argmax(axis=1)
             frame[f"{name}_peak"] = values[np.arange(len(values)), pick]
             frame[f"{name}_peak_day"] = run.days[pick]
@@ -188,7 +189,7 @@ def bands(runs: Sequence[ArmRun], names: Sequence[str]) -> pd.DataFrame:
     parts = []
     for run in runs:
         for name in names:
-            values = run.series[name][both]
+            values = run.series[name][both].astype(float)
             if len(values) > 1:
                 found = np.quantile(values, LEVELS, axis=0)
             else:
@@ -204,7 +205,7 @@ def regional(runs: Sequence[ArmRun], chosen: npt.NDArray[np.bool_]) -> pd.DataFr
     parts = [
         pd.DataFrame({
             "arm": run.name, "region": name.removeprefix(words.BARRIER), "time_h": run.times_h,
-            "value": np.median(run.series[name][chosen], axis=0),
+            "value": np.median(run.series[name][chosen].astype(float), axis=0),
         })
         for run in runs for name in run.series if name.startswith(words.BARRIER)
     ]  # fmt: skip
