@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 #: What is kept of every patient.
 OUTPUTS = (
     "crs_severity", "encephalopathy", "car_blood", "IL6", "IFNG", "IL10", "MCP1", "CRP", "FERRITIN", "TEMP", "LDH",
-    "CREAT", "PLT", "ANG2", "VWF", "VCAM1", "STNFR1", "ST2", "ADAMTS13", "PAI1", "C5B9", "NFL", "eeg_slowing", "OEDEMA",
+    "CREAT", "PLT", "ANG2", "VWF", "VCAM1", "STNFR1", "ST2", "ADAMTS13", "PAI1", "C5B9", "NFL", "eeg_slowing", "OEDEMA", "bbb_permeability",
     "SEIZ_HAZ", "iechs_drive", "qalb_lumbar",
 )  # fmt: skip
 #: Hours at which it is kept: every 6 h for 16 days, then every 12 h to day 35.
@@ -101,5 +101,5 @@ def run(
         threads=threads, triggers=care,
     )  # fmt: skip
     series = {name: np.asarray(found[name]) for name in outputs}
-    ok = np.isfinite(series[outputs[0]]).all(axis=1)
+    ok = np.asarray(np.isfinite(series[outputs[0]]).all(axis=1))
     return Arm(key, patients, mine, np.asarray(times_h, float), series, ok, getattr(found, "failures", None))

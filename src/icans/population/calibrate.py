@@ -16,29 +16,34 @@ import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from icans.mechanism.parameters import Parameter, read_parameters
 from icans.population import artefact, fitting, studies
 from icans.population.arms import TIMES_H, Arm, Key, run
 from icans.population.artefact import Calibration
 from icans.population.products import CHAIN, free_levers, lever_factors, product, tables
-from icans.population.quantities import Readings
+from icans.population.quantities import Readings, View
 from icans.population.readings import readings
+from icans.population.sampling import loadings
 from icans.population.targets import Target, read_targets
 from icans.population.tilt import tilt
 
 Array = npt.NDArray[np.float64]
 
 SEED = 20260301
+#: Difference in ln for derivatives by a second simulation.
+FORWARD = 0.2
 #: Cuts that are searched for: path, smallest and largest value.
 CUTS = (
-    ("crs.1", 0.2, 0.95), ("crs.2", 1.02, 2.4), ("crs.3", 1.6, 3.6), ("crs.4", 2.2, 5.0), ("crs.5", 2.8, 6.0),
+    ("crs.1", 0.35, 0.65), ("crs.2", 1.02, 2.4), ("crs.3", 1.6, 3.6), ("crs.4", 2.2, 5.0), ("crs.5", 2.8, 6.0),
     ("penn.3", 1.02, 2.6), ("penn.4", 1.5, 5.0),
     ("nt.1", 0.3, 2.0), ("nt.2", 0.8, 3.0), ("nt.3", 1.2, 4.0), ("nt.4", 1.8, 5.5), ("nt.5", 2.5, 6.4),
-    ("nt.ctcae.stray", 0.0, 0.3), ("nt.ctcae_broad.stray", 0.2, 0.45), ("nt.fda.stray", 0.35, 0.6),
-    ("cut.iechs", 0.02, 0.9), ("cut.oedema", 0.001, 0.6), ("cut.encephalopathy", 0.3, 2.0),
+    ("nt.ctcae.stray", 0.0, 0.3), ("nt.ctcae_broad.stray", 0.2, 0.45), ("nt.fda.stray", 0.35, 0.6), ("nt.fda.duration", 4.0, 20.0),
+    ("cut.iechs", 0.02, 0.9), ("cut.imaging", 1.2, 20.0), ("cut.protein_qalb", 0.006, 0.010), ("cut.encephalopathy", 0.3, 2.0),
     ("cut.seizure_share", 0.1, 8.0), ("cut.slowing", 0.02, 0.6),
 )  # fmt: skip
 
@@ -71,8 +76,18 @@ class Bench:
     seed: int
     threads: int | None = None
     rtol: float = 1e-3
+    most: int = 60
     kept: dict[tuple[Key, tuple[tuple[str, float], ...]], Arm] = field(default_factory=dict)
     runs: int = 0
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    def view(
+        self, name: str, factors: Mapping[str, float], now: Readings, tilts: Mapping[str, Array] | None = None
+    ) -> View:  # fmt: skip
+        """A study's population (see :func:`icans.population.studies.view`)."""
+        while len(self.memo) > self.most:
+            self.memo.pop(next(iter(self.memo)))
+        return studies.view(name, lambda key: self.arm(key, factors, now), now, self.seed, tilts, self.memo)
 
     def arm(self, key: Key, factors: Mapping[str, float], now: Readings) -> Arm:
         """An arm, simulated unless it has been with the same factors and bedside cuts."""
@@ -82,8 +97,12 @@ class Bench:
         bedside |= {f"nt{i}": c for i, c in enumerate(now.nt["astct"].cuts)} if key.care != "none" else {}
         mark = (key, tuple(sorted((levers | own | bedside).items())))
         if mark not in self.kept:
+            while len(self.kept) >= self.most:
+                self.kept.pop(next(iter(self.kept)))
             self.kept[mark] = run(key, self.n, self.seed, factors, now, rtol=self.rtol, threads=self.threads)
             self.runs += 1
+        else:
+            self.kept[mark] = self.kept.pop(mark)  # the newest last
         return self.kept[mark]
 
 
@@ -95,6 +114,17 @@ def rows_by_study(targets: Sequence[Target]) -> dict[str, list[Target]]:
     return made
 
 
+def core(name: str) -> bool:
+    """Whether a study is of one product without prophylaxis: those that factors are fitted to."""
+    about = studies.study(name)
+    return (
+        not about.select
+        and not about.like
+        and all(not k.regimen for k, _ in about.arms)
+        and (len({k.product for k, _ in about.arms}) == 1 and len({k.disease for k, _ in about.arms}) in (1, 3))
+    )
+
+
 def residuals(
     bench: Bench, rows: Mapping[str, Sequence[Target]], factors: Mapping[str, float], now: Readings,
     tilts: Mapping[str, Array] | None = None,
@@ -102,49 +132,85 @@ def residuals(
     """Residuals of all rows, in the order of ``rows``."""
     made: list[float] = []
     for name, targets in rows.items():
-        seen = studies.view(name, lambda key: bench.arm(key, factors, now), now, bench.seed, tilts)
+        seen = bench.view(name, factors, now, tilts)
         made += [fitting.residual(seen, target) for target in targets]
     return np.array(made)
 
 
-def affected(name: str, path: str) -> bool:
-    """Whether a factor touches a study."""
-    part, _, rest = path.partition(".")
-    if part == "parameter":
-        return True
-    owner = rest.rpartition(".")[0]
-    if part == "kinetics":
-        return any(f"{k.product}.{k.disease}" == rest for k, _ in studies.study(name).arms)
-    keys = [key for key, _ in studies.study(name).arms]
-    chain = [
-        dict(zip(CHAIN, (product(k.product).costimulation, product(k.product).target, k.disease, k.product)))
-        for k in keys
-    ]
-    return any(link[part] == owner for link in chain)
+def _scores(arms: Sequence[Arm], paths: Sequence[str], table: Mapping[str, Parameter]) -> Array:
+    """Scores of the patients of stacked arms by path, shape (n, k); NaN columns for factors without spread."""
+    blocks = []
+    for arm in arms:
+        axes = arm.individuals.axes
+        own = {c.removeprefix("eta_"): axes[c].to_numpy(float) for c in axes if c.startswith("eta_")}
+        spread = {
+            name: row.iiv * np.sqrt(1.0 - sum(v**2 for v in loadings(name).values()))
+            for name, row in table.items()
+            if name in own and row.transform == "log"
+        }
+        columns = []
+        for path in paths:
+            lever = path.rpartition(".")[2]
+            made = fitting.score(tables()["lever"][lever]["parameters"], own, spread)
+            touched = path in chain_of(arm.key)
+            columns.append(np.zeros(len(axes)) if not touched else np.full(len(axes), np.nan) if made is None else made)
+        blocks.append(np.array(columns).reshape(len(columns), len(axes)).T)
+    return np.vstack(blocks)
+
+
+def chain_of(key: Key) -> set[str]:
+    """Paths of factors that touch an arm."""
+    about = product(key.product)
+    owners = dict(zip(CHAIN, ("all", about.costimulation, about.target, key.disease, key.product)))
+    return {
+        path for path in free_levers() if owners[path.partition(".")[0]] == path.partition(".")[2].rpartition(".")[0]
+    }
+
+
+def linearised(
+    bench: Bench, rows: Mapping[str, Sequence[Target]], factors: Mapping[str, float], now: Readings,
+    paths: Sequence[str],
+) -> tuple[Array, Array]:  # fmt: skip
+    """Distances of the rows that are means, and their derivatives by the ln of the factors (NaN where unknown)."""
+    table = read_parameters()
+    misses, slopes = [], []
+    for name, targets in rows.items():
+        about = studies.study(name)
+        seen = bench.view(name, factors, now)
+        scores = _scores([bench.arm(key, factors, now) for key, _ in about.arms], paths, table)
+        for target in targets:
+            moment = fitting.moment(seen, target)
+            if moment is not None:
+                miss, slope = fitting.mean_and_slopes(moment, seen.weights, scores)
+                misses.append(miss)
+                slopes.append(slope)
+    return np.array(misses), np.array(slopes)
 
 
 def fit_factors(
     bench: Bench, rows: Mapping[str, Sequence[Target]], start: Mapping[str, float], now: Readings, *, steps: int,
-    say: Callable[[str], None], free: Sequence[str],
+    say: Callable[[str], None], free: Sequence[str], begun: Mapping[str, float],
 ) -> dict[str, float]:  # fmt: skip
-    """Pass 1."""
-    last: dict[str, Array] = {}
-    fixed = {k: v for k, v in start.items() if k not in free}
-
-    def evaluate(factors: Mapping[str, float], changed: Sequence[str]) -> Array:
-        whole = len(changed) > 1
-        parts = []
-        for name, targets in rows.items():
-            if not whole and not any(affected(name, path) for path in changed):
-                parts.append(last[name])
-                continue
-            made = residuals(bench, {name: targets}, {**fixed, **factors}, now)
-            parts.append(made)
-        if whole:
-            last.update(dict(zip(rows, parts)))
-        return np.concatenate(parts)
-
-    return fixed | fitting.gauss_newton({k: start[k] for k in free}, evaluate, steps=steps, say=say)
+    """Pass 1: damped Gauss-Newton steps; derivatives from scores, by a second simulation where a factor has none."""
+    factors, damping = dict(start), 0.3
+    here, jac = linearised(bench, rows, factors, now, free)
+    for number in range(steps):
+        for column in np.flatnonzero(np.isnan(jac).any(axis=0)).tolist():
+            moved = {**factors, free[column]: factors[free[column]] * np.exp(FORWARD)}
+            jac[:, column] = (linearised(bench, rows, moved, now, ())[0] - here) / FORWARD
+        off = np.array([np.log(factors[p] / begun[p]) for p in free])
+        for _ in range(3):
+            step = fitting.damped_step(here, jac, off, damping)
+            trial = {**factors, **{p: factors[p] * float(np.exp(s)) for p, s in zip(free, step)}}
+            there, slopes = linearised(bench, rows, trial, now, free)
+            say(f"step {number + 1}: {fitting.total(here):.3f} -> {fitting.total(there):.3f} (damping {damping:g})")
+            if fitting.total(there) < fitting.total(here):
+                factors, here, jac, damping = trial, there, slopes, damping / 2
+                break
+            damping *= 4
+        else:
+            break
+    return factors
 
 
 def fit_cuts(
@@ -152,31 +218,50 @@ def fit_cuts(
     bedside: Readings, *, rounds: int = 2, points: int = 7, tilts: Mapping[str, Array] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Pass 2: one cut after the other over a shrinking grid. Courses stay those under the bedside cuts given."""
-    base = {name: studies.view(name, lambda key: bench.arm(key, factors, bedside), bedside, bench.seed, tilts)
-            for name in rows}  # fmt: skip
+    base = {name: bench.view(name, factors, bedside, tilts) for name in rows}
+    pairs = [(name, target) for name, targets in rows.items() for target in targets]
 
-    def loss(cuts: Mapping[str, float]) -> float:
+    def look(cuts: Mapping[str, float], which: Sequence[int], before: Array) -> Array:
         now = readings(expand(cuts))
         if any(list(s.cuts) != sorted(s.cuts) for s in (*now.crs.values(), *now.nt.values())):
-            return np.inf
-        made = [
-            fitting.residual(replace(base[name], readings=now, cache={}), target)
-            for name, targets in rows.items()
-            for target in targets
-        ]
-        return float(np.mean(np.square(made)))
+            return np.full(len(pairs), np.inf)
+        shared: dict[int, dict[str, Any]] = {}  # studies of the same arms share what is graded
+        views = {
+            name: replace(base[name], readings=now, cache=shared.setdefault(id(base[name].series), {}))
+            for name in {pairs[i][0] for i in which}
+        }
+        made = before.copy()
+        for i in which:
+            made[i] = fitting.residual(views[pairs[i][0]], pairs[i][1])
+        return made
 
     cuts = dict(start)
-    best = loss(cuts)
+    best = look(cuts, range(len(pairs)), np.zeros(len(pairs)))
     for turn in range(rounds):
         for path, low, high in CUTS:
+            which = [i for i, (_, target) in enumerate(pairs) if _reads(target, path)]
             width = (high - low) / 2 ** (turn + 1)
             grid = np.clip(cuts[path] + np.linspace(-width, width, points), low, high)
-            for value in np.unique(grid):
-                trial = loss({**cuts, path: float(value)})
-                if trial < best - 1e-9:
+            for value in np.unique(grid) if which else ():
+                trial = look({**cuts, path: float(value)}, which, best)
+                if fitting.total(trial) < fitting.total(best) - 1e-9:
                     best, cuts = trial, {**cuts, path: float(value)}
     return cuts
+
+
+def _reads(target: Target, path: str) -> bool:
+    """Whether a row can depend on a cut (it may look at both toxicities without naming them)."""
+    words = target.quantity
+    both = words.startswith(("either", "first", "free", "marker", "odds", "given"))
+    if path.startswith(("crs.", "penn.")):
+        right = (target.scheme == "penn") == path.startswith("penn.") or path in ("crs.1", "crs.5")
+        return both or ("crs" in words and (right or target.scheme not in ("lee", "astct", "penn")))
+    if path.startswith("nt."):
+        stray = path.endswith(("stray", "duration"))
+        named = "nt" in words or words.startswith("regraded")
+        return both or (named and (not stray or target.scheme in path.split(".") or not words.startswith("inc")))
+    word = {"iechs": "iec", "protein_qalb": "protein", "seizure_share": "seizure"}
+    return word.get(path.removeprefix("cut."), path.removeprefix("cut.")) in words
 
 
 def fit_tilts(
@@ -189,7 +274,7 @@ def fit_tilts(
         about = studies.study(name)
         if not about.free:
             continue
-        seen = studies.view(name, lambda key: bench.arm(key, factors, now), now, bench.seed)
+        seen = bench.view(name, factors, now)
         axes = np.vstack([studies.axes_of(bench.arm(key, factors, now).individuals.axes) for key, _ in about.arms])
         moments = [m for m in (fitting.moment(seen, t) for t in targets) if m is not None]
         found = tilt(axes, moments, seen.weights)
@@ -226,6 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     known = artefact.read() if options.from_stored else Calibration()
     rows = rows_by_study(read_targets("calibrate"))
+    core_rows = {name: targets for name, targets in rows.items() if core(name)}
     free = free_levers()
     factors = {**start_factors(), **{k: v for k, v in known.factors.items() if k in free}}
     cuts = {**start_cuts(), **dict(known.about.get("cuts", {}))}
@@ -234,7 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         now = readings(expand(cuts))
         factors |= match_peaks(bench.n, SEED, factors, now, threads=options.threads)
         say(f"turn {turn + 1}: factors")
-        factors = fit_factors(bench, rows, factors, now, steps=options.steps, say=say, free=free)
+        factors = fit_factors(bench, core_rows, factors, now, steps=options.steps, say=say, free=free,
+                              begun=start_factors())  # fmt: skip
         factors |= match_peaks(bench.n, SEED, factors, now, threads=options.threads)
         cuts = fit_cuts(bench, rows, factors, cuts, now)
         say(f"turn {turn + 1}: {bench.runs} arms simulated; cuts {cuts}")
@@ -254,6 +341,7 @@ def start_cuts() -> dict[str, float]:
     made |= {f"penn.{g}": prior.crs["penn"].cuts[g - 1] for g in (3, 4)}
     made |= {f"nt.{g}": prior.nt["astct"].cuts[g - 1] for g in range(1, 6)}
     made |= {f"nt.{s}.stray": prior.nt[s].stray for s in ("ctcae", "ctcae_broad", "fda")}
+    made["nt.fda.duration"] = prior.nt["fda"].stray_duration_d
     return made | {path: prior.cut[path.removeprefix("cut.")] for path, _, _ in CUTS if path.startswith("cut.")}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from icans.core.random import stream
-from icans.population import artefact, studies
+from icans.population import artefact
 from icans.population.calibrate import SEED, Bench, rows_by_study
 from icans.population.quantities import View, evaluate
 from icans.population.targets import Target, read_targets
@@ -53,9 +53,7 @@ def judge(
     made = []
     now = calibration.readings
     for name, targets in rows_by_study(read_targets(use)).items():
-        seen = studies.view(
-            name, lambda key: bench.arm(key, calibration.factors, now), now, bench.seed, calibration.tilts
-        )
+        seen = bench.view(name, calibration.factors, now, calibration.tilts)
         for target in targets:
             value = evaluate(seen, target.quantity, target.scheme)
             low, high = interval(seen, target, bench.seed) if intervals else (np.nan, np.nan)
@@ -97,8 +95,8 @@ def markdown(rows: Sequence[Row], calibration: artefact.Calibration) -> str:
         "comparison gives them: a Wilson interval where the number of patients is known, else 20 % or 10 points for "
         "shares; 20 % or one day for times; 0.10 for areas under curves; a factor of two for ratios of odds; 20 % or "
         "the interval of a median for levels. Medians with the range or quartiles of patients as bounds are weak "
-        "tests, so the published value stands beside them. The simulated interval is where 95 % of studies of the published "
-        "size would fall. Rows marked *validate* were used in no fit.",
+        "tests, so the published value stands beside them. The simulated interval is where 95 % of studies of the "
+        "published size would fall. Rows marked *validate* were used in no fit.",
         "",
         "| rows | inside | of | share |",
         "|---|---|---|---|",

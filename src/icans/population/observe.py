@@ -117,8 +117,7 @@ def grade(
         np.where(worse, mild, top),
         np.where(hit, np.fmin(onset, began), onset),
         np.where(worse, began, peak),
-        # an event counts until its own end: the stray one only where nothing else was there
-        np.where(hit & np.isnan(end), ended, end),
+        np.where(hit, np.fmax(end, ended), end),
     )
 
 

@@ -23,7 +23,7 @@ from icans.mechanism.parameters import unknown
 from icans.population.covariates import draw_covariates, normals
 
 #: Parts of the chain of factors, in order.
-CHAIN = ("costimulation", "target", "disease", "product")
+CHAIN = ("global", "costimulation", "target", "disease", "product")
 
 
 @cache
@@ -89,7 +89,7 @@ def lever_factors(name: str, disease: str, fitted: Mapping[str, float] | None = 
     """Lever -> factor of a product in a disease."""
     about = product(name)
     found = dict.fromkeys(tables()["lever"], 1.0)
-    for part, key in zip(CHAIN, (about.costimulation, about.target, disease, name)):
+    for part, key in zip(CHAIN, ("all", about.costimulation, about.target, disease, name)):
         entry = tables()[part].get(key, {})
         for lever in found:
             path = f"{part}.{key}.{lever}"

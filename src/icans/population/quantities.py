@@ -121,7 +121,7 @@ def _condition(view: View, text: str, scheme: str) -> Array:
 
 def _holds(view: View, word: str, scheme: str) -> Mask:
     """Whether a finding such as ``nt>=3`` or ``iec`` is there."""
-    if word in ("iec", "oedema", "slowing", "encephalopathy", "seizure", "protein"):
+    if word in ("iec", "imaging", "slowing", "encephalopathy", "seizure", "protein"):
         return _finding(view, word)
     for sign in (">=", "<=", "=="):
         if sign in word:
@@ -140,8 +140,8 @@ def _finding(view: View, word: str) -> Mask:
         return np.asarray(seen >= cut["encephalopathy"])
     if word == "slowing":
         return np.asarray(view.series["eeg_slowing"].max(axis=1) >= cut["slowing"])
-    if word == "oedema":
-        return np.asarray(view.series["OEDEMA"].max(axis=1) >= cut["oedema"])
+    if word == "imaging":  # signal of white matter and basal ganglia: fluid that the barrier let through
+        return np.asarray(view.series["bbb_permeability"].max(axis=1) >= cut["imaging"])
     if word == "protein":
         return np.asarray(view.series["qalb_lumbar"].max(axis=1) >= cut["protein_qalb"])
     hazard = cut["seizure_share"] * view.series["SEIZ_HAZ"][:, -1]

@@ -24,7 +24,7 @@ def schemes() -> dict[str, Any]:
 def readings(changes: Mapping[str, float] | None = None) -> Readings:
     """Cuts and stray shares; ``changes`` replaces values by path.
 
-    Paths: ``crs.<scheme>.<grade>``, ``nt.<scheme>.<grade>``, ``nt.<scheme>.stray`` and ``cut.<name>``.
+    Paths: ``crs.<scheme>.<grade>``, ``nt.<scheme>.<grade>``, ``nt.<scheme>.stray`` or ``.duration``, and ``cut.<name>``.
 
     Raises
     ------
@@ -53,8 +53,9 @@ def _place(made: dict[str, dict[str, Scheme]], cut: dict[str, float], path: list
         cut[path[1]] = value
         return
     scheme = made[path[0]][path[1]]
-    if path[2] == "stray":
-        made[path[0]][path[1]] = replace(scheme, stray=value)
+    if path[2] in ("stray", "duration"):
+        name = {"stray": "stray", "duration": "stray_duration_d"}[path[2]]
+        made[path[0]][path[1]] = replace(scheme, **{name: value})
     else:
         cuts = list(scheme.cuts)
         cuts[int(path[2]) - 1] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -72,7 +72,7 @@ def axes_of(frame: pd.DataFrame) -> Array:
 
 def view(
     name: str, arms: Mapping[Key, Arm] | Callable[[Key], Arm], readings: Readings, seed: int,
-    tilts: Mapping[str, Array] | None = None,
+    tilts: Mapping[str, Array] | None = None, memo: dict[Any, Any] | None = None,
 ) -> View:  # fmt: skip
     """A study's population: its arms stacked, weighted by shares and by the study's coefficients.
 
@@ -82,25 +82,37 @@ def view(
         Simulated arms by key, or what gives them.
     tilts
         Study -> coefficients on :func:`axis_names`. A study that is ``like`` another has the other's.
+    memo
+        Kept between calls: studies of the same arms share what has been graded.
     """
     about = study(name)
     get = arms if callable(arms) else arms.__getitem__
-    parts = [(get(key), share) for key, share in about.arms]
-    base = np.concatenate([np.where(a.ok, s / max(int(a.ok.sum()), 1), 0.0) for a, s in parts])
+    parts = [get(key) for key, _ in about.arms]
+    memo = {} if memo is None else memo
+    mark = (tuple(id(a) for a in parts), id(readings))
+    if mark not in memo:  # what is remembered holds the arms and readings, so that no other object has their identity
+        memo[mark] = (_stack(parts, readings, seed, about.arms[0][0].care), parts, readings)
+    whole: View = memo[mark][0]
+    base = np.concatenate([np.where(a.ok, s / max(int(a.ok.sum()), 1), 0.0) for a, (_, s) in zip(parts, about.arms)])
     coefficients = (tilts or {}).get(about.like or name)
-    axes = np.vstack([axes_of(a.individuals.axes) for a, _ in parts])
-    weights = base / base.sum() if coefficients is None else weights_of(axes, coefficients, base)
-    errors = [reading_errors(len(a.patients), seed) for a, _ in parts]
+    weights = base / base.sum()
+    if coefficients is not None:
+        weights = weights_of(np.vstack([axes_of(a.individuals.axes) for a in parts]), coefficients, base)
+    made = replace(whole, weights=weights, crs_scheme=about.crs, nt_scheme=about.nt)
+    return _selected(made, about.select) if about.select else made
+
+
+def _stack(parts: list[Arm], readings: Readings, seed: int, care: str) -> View:
+    """Arms on top of each other, with equal weights."""
+    errors = [reading_errors(len(a.patients), seed) for a in parts]
     noise, stray, uniform = ({k: np.concatenate([e[i][k] for e in errors]) for k in errors[0][i]} for i in range(3))
     # who failed has no weight, so what stands in its place does not matter
-    series = {k: np.nan_to_num(np.concatenate([a.series[k] for a, _ in parts])) for k in parts[0][0].series}
-    covariates = pd.concat([a.patients for a, _ in parts], ignore_index=True)
-    days = parts[0][0].days
-    treated, steroid = _care(about.arms[0][0].care, days, series, readings)
-    made = View(
-        days, series, covariates, weights, readings, noise, stray, uniform, treated, steroid, about.crs, about.nt
-    )
-    return _selected(made, about.select) if about.select else made
+    series = {k: np.nan_to_num(np.concatenate([a.series[k] for a in parts])) for k in parts[0].series}
+    covariates = pd.concat([a.patients for a in parts], ignore_index=True)
+    days = parts[0].days
+    treated, steroid = _care(care, days, series, readings)
+    n = len(covariates)
+    return View(days, series, covariates, np.full(n, 1.0 / n), readings, noise, stray, uniform, treated, steroid)
 
 
 def _care(
@@ -118,14 +130,11 @@ def _care(
 
 
 def _selected(made: View, rule: str) -> View:
-    from dataclasses import replace
-
     if rule == "intensive care":
-        kept = (made.graded("crs").grade >= 3) | (made.graded("nt").grade >= 3)
-        kept |= (made.graded("crs").grade >= 2) & (made.uniform["seizure"] < 0.5)
+        kept = (made.graded("crs").grade >= 2) | (made.graded("nt").grade >= 3)
     elif rule.startswith("not "):
         kept = ~made.covariates[rule.removeprefix("not ")].to_numpy(bool)
     else:
         kept = made.covariates[rule].to_numpy(bool)
     weights = made.weights * kept
-    return replace(made, weights=weights / max(weights.sum(), 1e-300), cache=dict(made.cache))
+    return replace(made, weights=weights / max(weights.sum(), 1e-300))

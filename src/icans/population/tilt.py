@@ -39,7 +39,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Tilt:
-    """Coefficients by axis, the weights that they give (sum 1), and the share of the effective sample size they leave."""
+    """Coefficients by axis, their weights (sum 1), and the share of the effective sample size that they leave."""
 
     coefficients: Array
     weights: Array
