@@ -11,6 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from icans.mechanism.engine.graph import Graph
 
+#: A base of ``pow`` below this counts as zero in derivatives: the square of its reciprocal must be finite, for the
+#: power may be 0 there already, and 0 times infinity is not a slope.
+_NOTHING = 1e-150
+
 
 def partials(g: Graph, node: int) -> list[tuple[int, int]]:
     """Arguments of a node and the partial derivatives by them (``gate`` apart, which callers treat)."""
@@ -26,7 +30,8 @@ def partials(g: Graph, node: int) -> list[tuple[int, int]]:
         return [(a, g.const(-1.0))]
     if op == "pow":
         n = args[1]
-        return [(a, g.gate(a, g.mul(n, g.mul(node, g.inv(a))))), (n, g.gate(a, g.mul(node, g.call("log", a))))]
+        inside = g.sub(a, g.const(_NOTHING))
+        return [(a, g.gate(inside, g.mul(n, g.mul(node, g.inv(a))))), (n, g.gate(a, g.mul(node, g.call("log", a))))]
     return [(a, _slope(g, op, a, node))]
 
 

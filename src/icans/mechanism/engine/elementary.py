@@ -1,8 +1,8 @@
 """Elementary functions on vectors, printed as LLVM IR.
 
 Their own, so that every lane and every width gives the same bits, and so that nothing need be linked. Each is
-branch-free. Errors (units in the last place, measured against arbitrary precision): exp, log, expit, softplus,
-tanh below 1.5, pow below 2 (for results that are normal numbers).
+branch-free. Errors in units in the last place, measured against arbitrary precision, where results are normal numbers:
+exp and log below 1, tanh and pow below 1.5, softplus and expit below 2.5.
 
 Methods: exp by Cody-Waite reduction and the Taylor polynomial; log by the series of artanh as in fdlibm (Sun
 Microsystems 1993); pow with the logarithm in two parts; tanh as in Cephes (Moshier 1989).

@@ -211,20 +211,25 @@ def _keep(key: str, content: dict[str, Any], code: bytes) -> None:
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
         with atomic_path(cache_folder() / f"{key}.kernel") as path:
-            path.write_bytes(_MAGIC + hashlib.sha256(body).digest() + body)
+            path.write_bytes(_MAGIC + _seal(key, body) + body)
     except OSError:
         return
 
 
+def _seal(key: str, body: bytes) -> bytes:
+    """What shows that a file is whole and that it is this kernel's."""
+    return hashlib.sha256(key.encode() + body).digest()
+
+
 def _stored(key: str) -> tuple[dict[str, Any], bytes] | None:
-    """From the cache; None if it is not there or damaged."""
+    """From the cache; None if it is not there, damaged or another kernel's."""
     try:
         data = (cache_folder() / f"{key}.kernel").read_bytes()
     except OSError:
         return None
     start = len(_MAGIC) + 32
     body = data[start:]
-    if data[:start] != _MAGIC + hashlib.sha256(body).digest():
+    if data[:start] != _MAGIC + _seal(key, body):
         return None
     length = int.from_bytes(body[:8], "little")
     return json.loads(body[8 : 8 + length]), body[8 + length :]

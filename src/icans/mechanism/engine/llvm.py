@@ -214,11 +214,11 @@ def register_width(features: str) -> int:
     return 8 if "+avx512f" in has else 4 if "+avx" in has else 2
 
 
-def processor() -> tuple[str, str]:
-    """Name and features of this machine's processor, as LLVM knows them."""
+def processor() -> tuple[str, str, str]:
+    """Name and features of this machine's processor and the kind of its object code, as LLVM knows them."""
     import llvmlite.binding as llvm
 
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), llvm.get_default_triple()
 
 
 def compile_object(text: str, level: int = 2) -> bytes:
@@ -227,8 +227,8 @@ def compile_object(text: str, level: int = 2) -> bytes:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    cpu, features = processor()
-    machine = llvm.Target.from_default_triple().create_target_machine(
+    cpu, features, triple = processor()
+    machine = llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, opt=level, reloc="pic", codemodel="default"
     )
     parsed = llvm.parse_assembly(text)
