@@ -47,13 +47,14 @@ CALLS = _record(
 #: Sizes, and places of regions in the workspace: ``m`` doubles of one state vector, padded; ``u`` the stages and ``k``
 #: the rows of the dense output, one vector of ``m`` each; ``p`` raw and ``q`` prepared parameters; ``o`` what the
 #: kernel observes. With derivatives by ``directions`` parameters: ``s``, ``s_new``, ``s_at`` (a vector for each),
-#: ``s_k`` (the rows of the dense output for each), ``s_u`` stages of one direction, ``jv`` and ``fp`` what the kernel's
-#: ``jacobian`` and ``dfdp`` give at every stage (``mj``, ``mf`` doubles each), and room for its other functions.
+#: ``s_k`` (the rows of the dense output for each), ``s_u`` stages and ``s_x`` one ``y_i'`` for each of a block of directions,
+#: ``jv``, ``kv`` and ``fp`` what the kernel's ``jacobian``, ``dj_dy`` and ``dfdp`` give for every stage (``mj``, ``mf``
+#: doubles each), and room for its other functions.
 PLAN = _record(
     "",
     "lanes n m parameters inputs stages dense_rows size directions mj mf "
     "y y_new f y_stage rest u k p q rate o lu hinv ghinv theta mask norm atol rtol a b c d one "
-    "s s_new s_at s_k s_u jv fp dj djp start_dp oj op rate_dp",
+    "zero s s_new s_at s_k s_u s_x jv kv fp djp start_dp oj op rate_dp",
 )
 #: Step control. ``fixed`` > 0: steps of that size without control.
 OPTIONS = _record("gamma exponent memory safety shrink grow h_max fixed t_start", "max_steps")
@@ -109,7 +110,7 @@ class Patterns(NamedTuple):
 
     The entries of row ``i`` of the Jacobian are those from ``starts[i]`` to before ``starts[i + 1]``.
     ``fp_place`` (number among the values of ``dfdp``) and ``fp_row`` (state) of parameter ``j`` are those from
-    ``fp_from[j]`` to before ``fp_from[j + 1]``; ``djp`` likewise, its rows being entries of the Jacobian.
+    ``fp_from[j]`` to before ``fp_from[j + 1]``; ``djp`` likewise, for entries of the Jacobian.
     """
 
     starts: Ints
@@ -119,6 +120,7 @@ class Patterns(NamedTuple):
     fp_from: Ints
     djp_place: Ints
     djp_row: Ints
+    djp_col: Ints
     djp_from: Ints
     oj_row: Ints
     oj_col: Ints
@@ -133,12 +135,12 @@ def make_patterns(kernel: Kernel, input_state: list[int]) -> Patterns:
     empty = np.zeros(0, np.int64)
     state = np.array(input_state, np.int64)
     if k == 0:
-        return Patterns(*[empty] * 4, np.zeros(1, np.int64), empty, empty, np.zeros(1, np.int64), *[empty] * 4, state)
+        return Patterns(*[empty] * 4, np.zeros(1, np.int64), *[empty] * 3, np.zeros(1, np.int64), *[empty] * 4, state)
 
     def by_parameter(rows: Any, cols: Any) -> tuple[Ints, Ints, Ints]:
         order = np.argsort(cols, kind="stable").astype(np.int64)
-        starts = np.searchsorted(np.asarray(cols)[order], np.arange(k + 1)).astype(np.int64)
-        return order, np.asarray(rows)[order].astype(np.int64), starts
+        begin = np.searchsorted(np.asarray(cols)[order], np.arange(k + 1)).astype(np.int64)
+        return order, np.asarray(rows)[order].astype(np.int64), begin
 
     if (np.diff(kernel.jac_rows) < 0).any():
         raise ValueError("the entries of the Jacobian must come row by row")
@@ -146,9 +148,11 @@ def make_patterns(kernel: Kernel, input_state: list[int]) -> Patterns:
     plain = [np.asarray(a).astype(np.int64) for a in (
         kernel.jac_cols, kernel.observe_jac_rows, kernel.observe_jac_cols, kernel.observe_dp_rows,
         kernel.observe_dp_cols)]  # fmt: skip
+    place, entry, djp_from = by_parameter(kernel.djdp_entries, kernel.djdp_cols)
+    row, col = (np.asarray(a).astype(np.int64)[entry] for a in (kernel.jac_rows, kernel.jac_cols))
     return Patterns(
-        starts, plain[0], *by_parameter(kernel.dfdp_rows, kernel.dfdp_cols),
-        *by_parameter(kernel.djdp_entries, kernel.djdp_cols), *plain[1:], state,
+        starts, plain[0], *by_parameter(kernel.dfdp_rows, kernel.dfdp_cols), place, row, col, djp_from, *plain[1:],
+        state,
     )  # fmt: skip
 
 
@@ -187,8 +191,8 @@ def make_plan(kernel: Kernel, method: Tableau) -> Records:
     mj, mf = (padded(len(a) * w) if k else 0 for a in (getattr(kernel, "jac_rows", ()), getattr(kernel, "dfdp_rows", ())))
     if k:
         regions |= {
-            "s": k * m, "s_new": k * m, "s_at": k * m, "s_k": k * rows * m, "s_u": s * m, "jv": s * mj, "fp": s * mf,
-            "dj": mj, "djp": len(kernel.djdp_entries) * w, "start_dp": n * k * w,
+            "s": k * m, "s_new": k * m, "s_at": k * m, "s_k": k * rows * m, "s_u": 4 * s * m, "s_x": 4 * m,
+            "zero": m, "jv": s * mj, "kv": s * mj, "fp": s * mf, "djp": len(kernel.djdp_entries) * w, "start_dp": n * k * w,
             "oj": len(kernel.observe_jac_rows) * w, "op": len(kernel.observe_dp_rows) * w, "rate_dp": k * inputs * w,
         }  # fmt: skip
     places, at = {}, 0

@@ -5,9 +5,10 @@ parameter solves, with the same matrix,
 
     ``(I/(g h) - J) u_i' = J(y_i) y_i' + f_p(y_i) + sum_j c_ij/h u_j' + J' u_i``,    ``y_i' = y' + sum_j a_ij u_j'``,
 
-where ``J'`` is the derivative of J along ``y'`` and by the parameter. The result is the derivative of the numbers that
-the solver gives for these steps, not an approximation of its own. At an event whose time depends on the parameter
-(a lag), ``y'`` jumps by ``(f before - f after)`` times the derivative of the time.
+where ``J' u_i`` is ``K_i y' + J_p u_i``: second derivatives commute, so that ``K_i``, the derivative of J along
+``u_i``, serves all parameters. The result is the derivative of the numbers that the solver gives for these steps, not
+an approximation of its own. At an event whose time depends on the parameter (a lag), ``y'`` jumps by
+``(f before - f after)`` times the derivative of the time.
 
 Arguments as in :mod:`icans.mechanism.engine.lanes`; ``pt`` are the patterns of the kernel.
 """
@@ -21,20 +22,35 @@ from numba import njit
 from icans.mechanism.doses import ADD, RATE, SET
 from icans.mechanism.engine.layout import BLOCK
 from icans.mechanism.engine.vector import (
-    between, blend, call_2, call_4, call_5, combine, products_1, products_4, products_8, scatter_1, scatter_4,
-    scatter_8, stage,
+    between, blend, call_2, call_4, call_5, combine, products_1_1, products_1_2, products_1_4, products_4_1,
+    products_4_2, products_4_4, products_8_1, products_8_2, products_8_4, scatter_1, scatter_4, scatter_8, stage,
 )  # fmt: skip
 
 
 @njit
-def products(pl: Any, ws: Any, pt: Any, out: int, a: int, x: int, b: int, u: int) -> None:
-    """``out += A x + B u`` with two matrices of the Jacobian's pattern."""
+def products(pl: Any, ws: Any, pt: Any, out: int, a: int, b: int, s: int, block: int) -> None:
+    """``u_i' += J(y_i) y_i' + K_i y'`` for a block of parameters."""
+    by, x, m = pl.stages * pl.m, pl.s_x, pl.m
     if pl.lanes == 8:
-        products_8(ws, out, a, x, b, u, pt.starts, pt.col, pl.n)
+        if block == 4:
+            products_8_4(ws, out, by, a, x, b, s, m, pt.starts, pt.col, pl.n)
+        elif block == 2:
+            products_8_2(ws, out, by, a, x, b, s, m, pt.starts, pt.col, pl.n)
+        else:
+            products_8_1(ws, out, by, a, x, b, s, m, pt.starts, pt.col, pl.n)
     elif pl.lanes == 4:
-        products_4(ws, out, a, x, b, u, pt.starts, pt.col, pl.n)
+        if block == 4:
+            products_4_4(ws, out, by, a, x, b, s, m, pt.starts, pt.col, pl.n)
+        elif block == 2:
+            products_4_2(ws, out, by, a, x, b, s, m, pt.starts, pt.col, pl.n)
+        else:
+            products_4_1(ws, out, by, a, x, b, s, m, pt.starts, pt.col, pl.n)
+    elif block == 4:
+        products_1_4(ws, out, by, a, x, b, s, m, pt.starts, pt.col, pl.n)
+    elif block == 2:
+        products_1_2(ws, out, by, a, x, b, s, m, pt.starts, pt.col, pl.n)
     else:
-        products_1(ws, out, a, x, b, u, pt.starts, pt.col, pl.n)
+        products_1_1(ws, out, by, a, x, b, s, m, pt.starts, pt.col, pl.n)
 
 
 @njit
@@ -58,25 +74,48 @@ def tangent_step(c: Any, pl: Any, ws: Any, pt: Any, dense: bool) -> None:
             at = pl.y_stage
         call_4(ws, c.jacobian, at, pl.q, pl.rate, pl.jv + i * pl.mj)
         call_4(ws, c.dfdp, at, pl.q, pl.rate, pl.fp + i * pl.mf)
+        call_5(ws, c.dj_dy, pl.y, pl.q, pl.rate, pl.u + i * pl.m, pl.kv + i * pl.mj)
     call_4(ws, c.dj_dp, pl.y, pl.q, pl.rate, pl.djp)
-    for j in range(pl.directions):
-        own = pl.s + j * pl.m
-        call_5(ws, c.dj_dy, pl.y, pl.q, pl.rate, own, pl.dj)
-        scatter(pl, ws, pl.dj, pl.djp, pt.djp_place, pt.djp_row, pt.djp_from[j], pt.djp_from[j + 1])
-        for i in range(pl.stages):
-            here = pl.s_u + i * pl.m
-            stage(ws, pl.y_stage, here, own, pl.s_u, pl.m, pl.a + i * pl.stages, pl.c + i * pl.stages, pl.hinv, i, pl.m)
-            products(pl, ws, pt, here, pl.jv + i * pl.mj, pl.y_stage, pl.dj, pl.u + i * pl.m)
+    first = 0
+    while first < pl.directions:
+        left = pl.directions - first
+        block = 4 if left >= 4 else (2 if left >= 2 else 1)
+        tangent_block(c, pl, ws, pt, first, block)
+        for j in range(first, first + block):
+            u = pl.s_u + (j - first) * pl.stages * pl.m
+            x = pl.s_x + (j - first) * pl.m
+            combine(ws, pl.s_new + j * pl.m, x, u + (pl.stages - 1) * pl.m, pl.m, pl.one, 1, pl.m)
+            for row in range(pl.dense_rows if dense else 0):
+                at = pl.s_k + (j * pl.dense_rows + row) * pl.m
+                combine(ws, at, pl.zero, u, pl.m, pl.d + row * pl.stages, pl.stages, pl.m)
+        first += block
+
+
+@njit
+def tangent_block(c: Any, pl: Any, ws: Any, pt: Any, first: int, block: int) -> None:
+    """The stages of the derivatives by ``block`` parameters from ``first`` on; ``y_i'`` of the last one is kept."""
+    for i in range(pl.stages):
+        for d in range(block):
+            u = pl.s_u + d * pl.stages * pl.m
+            stage(ws, pl.s_x + d * pl.m, u + i * pl.m, pl.s + (first + d) * pl.m, u, pl.m, pl.a + i * pl.stages,
+                  pl.c + i * pl.stages, pl.hinv, i, pl.m)  # fmt: skip
+        products(pl, ws, pt, pl.s_u + i * pl.m, pl.jv + i * pl.mj, pl.kv + i * pl.mj, pl.s + first * pl.m, block)
+        for d in range(block):
+            here, j = pl.s_u + (d * pl.stages + i) * pl.m, first + d
             scatter(pl, ws, here, pl.fp + i * pl.mf, pt.fp_place, pt.fp_row, pt.fp_from[j], pt.fp_from[j + 1])
+            add_by_parameter(pl, ws, pt, here, pl.u + i * pl.m, j)
             add_rates(pl, ws, pt, here, j)
             call_2(ws, c.solve, pl.lu, here)
-        last = pl.s_u + (pl.stages - 1) * pl.m
-        combine(ws, pl.s_new + j * pl.m, pl.y_stage, last, pl.m, pl.one, 1, pl.m)
-        for row in range(pl.dense_rows if dense else 0):
-            at = pl.s_k + (j * pl.dense_rows + row) * pl.m
-            for e in range(pl.m):
-                ws[at + e] = 0.0
-            combine(ws, at, at, pl.s_u, pl.m, pl.d + row * pl.stages, pl.stages, pl.m)
+
+
+@njit
+def add_by_parameter(pl: Any, ws: Any, pt: Any, out: int, u: int, j: int) -> None:
+    """``out += J_p u`` for parameter ``j``."""
+    w = pl.lanes
+    for z in range(pt.djp_from[j], pt.djp_from[j + 1]):
+        value, to, at = pl.djp + pt.djp_place[z] * w, out + pt.djp_row[z] * w, u + pt.djp_col[z] * w
+        for lane in range(w):
+            ws[to + lane] += ws[value + lane] * ws[at + lane]
 
 
 @njit

@@ -159,34 +159,45 @@ def _norm(b: ir.IRBuilder, e: _Emit, out: Any, y: Any, y_new: Any, error: Any, a
     e.store(b.load(total), out)
 
 
-def _products(width: int) -> Any:
-    """Intrinsic ``f(work, out, a, x, b, u, starts, cols, rows)``: ``out += A x + B u`` with matrices of one pattern.
+def _products(width: int, block: int) -> Any:
+    """Intrinsic ``f(work, out, out_by, a, x, b, s, by, starts, cols, rows)``: ``out_d += A x_d + B s_d``.
 
-    The entries of row ``i`` are those from ``starts[i]`` to before ``starts[i + 1]``, their columns in ``cols``.
+    ``A`` and ``B`` have one pattern: the entries of row ``i`` are those from ``starts[i]`` to before ``starts[i + 1]``,
+    their columns in ``cols``. ``block`` vectors are multiplied in one pass: ``x_d`` begins at ``x + d * by``, ``s_d``
+    at ``s + d * by`` and ``out_d`` at ``out + d * out_by``.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        work, out, a, x, b, u, starts, cols, rows = args
+        work, out, out_by, a, x, b, s, by, starts, cols, rows = args
         e = _Emit(builder, _data(context, builder, signature.args[0], work), width)
         at_start, at_col = (_data(context, builder, _INDEX, one) for one in (starts, cols))
         w, one = ir.Constant(_INT, width), ir.Constant(_INT, 1)
+
+        def each(base: Any, stride: Any) -> list[Any]:
+            return [builder.add(base, builder.mul(stride, ir.Constant(_INT, d))) for d in range(block)]
+
+        outs, xs, ss = each(out, out_by), each(x, by), each(s, by)
         with _loop(builder, rows) as (i, _):
             place = builder.mul(i, w)
-            total = cgutils.alloca_once_value(builder, e.load(out, place))
+            totals = [cgutils.alloca_once_value(builder, e.load(o, place)) for o in outs]
             first = builder.load(builder.gep(at_start, [i]))
             last = builder.load(builder.gep(at_start, [builder.add(i, one)]))
             with cgutils.for_range_slice(builder, first, last, one) as (z, _):
                 col, entry = builder.mul(builder.load(builder.gep(at_col, [z])), w), builder.mul(z, w)
-                left = e.madd(builder.load(total), e.load(a, entry), e.load(x, col))
-                builder.store(e.madd(left, e.load(b, entry), e.load(u, col)), total)
-            e.store(builder.load(total), out, place)
+                left, right = e.load(a, entry), e.load(b, entry)
+                for total, x_d, s_d in zip(totals, xs, ss):
+                    part = e.madd(builder.load(total), left, e.load(x_d, col))
+                    builder.store(e.madd(part, right, e.load(s_d, col)), total)
+            for o, total in zip(outs, totals):
+                e.store(builder.load(total), o, place)
         return context.get_dummy_value()
 
-    signature = types.void(_WORK, *[types.int64] * 5, _INDEX, _INDEX, types.int64)
+    signature = types.void(_WORK, *[types.int64] * 7, _INDEX, _INDEX, types.int64)
 
     @intrinsic
     def made(
-        typingctx: Any, work: Any, out: Any, a: Any, x: Any, b: Any, u: Any, starts: Any, cols: Any, rows: Any
+        typingctx: Any, work: Any, out: Any, out_by: Any, a: Any, x: Any, b: Any, s: Any, by: Any, starts: Any,
+        cols: Any, rows: Any,
     ) -> Any:  # fmt: skip
         return signature, codegen
 
@@ -228,8 +239,10 @@ blend = _work(4, _blend)
 between = _work(8, _between)
 #: ``norm_W(work, out, y, y_new, error, atol, rtol, n)``
 norm_1, norm_4, norm_8 = (_work(7, _norm, width) for width in (1, 4, 8))
-#: ``products_W(work, out, a, x, b, u, starts, cols, rows)``
-products_1, products_4, products_8 = (_products(width) for width in (1, 4, 8))
+#: ``products_W_D(work, out, out_by, a, x, b, s, by, starts, cols, rows)`` for D vectors at once
+products_1_1, products_1_2, products_1_4 = (_products(1, block) for block in (1, 2, 4))
+products_4_1, products_4_2, products_4_4 = (_products(4, block) for block in (1, 2, 4))
+products_8_1, products_8_2, products_8_4 = (_products(8, block) for block in (1, 2, 4))
 #: ``scatter_W(work, out, values, places, rows, start, stop)``
 scatter_1, scatter_4, scatter_8 = (_scatter(width) for width in (1, 4, 8))
 
