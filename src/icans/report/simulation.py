@@ -130,9 +130,9 @@ def _glance(builder: Builder, data: SimulationData) -> Section:
                 facts.append((fmt.percent(row.value), label, f"in “{data.arms[0]}”"))
     loud = None
     if data.hypothetical or data.hypothetical_arms:
-        who = [_drug_label(data, d) for d in data.hypothetical] or [f"“{a}”" for a in data.hypothetical_arms]
+        names = [_drug_label(data, d) for d in data.hypothetical] or [f"“{a}”" for a in data.hypothetical_arms]
         loud = Callout(
-            f"{HYPOTHETICAL}: {fmt.joined(who)}",
+            f"{HYPOTHETICAL}: {fmt.joined(names)}",
             ("No human data support this use. Its potency and its effect are assumptions of the model, and whatever "
              "follows from them is a thought experiment.",),
             "bad",

@@ -70,14 +70,16 @@ def sentences(done: Simulation) -> tuple[str, ...]:
     about = scenario.patients
     who = f"{fmt.plural(len(done.patients), 'virtual patient')}, {about.product} in {about.disease}"
     found = [f"SYNTHETIC: {who}, {scenario.simulation.days:g} days, {fmt.plural(len(done.runs), 'arm')}."]
+    odd = setup.hypothetical_arms(scenario)
     if len(done.patients) == 1:
         for row in done.outcomes.itertuples():
-            found.append(f"{row.arm}: worst ICANS grade {row.icans_grade}, worst CRS grade {row.crs_grade}.")
+            arm = words.arm_label(str(row.arm), odd)
+            found.append(f"{arm}: worst ICANS grade {row.icans_grade}, worst CRS grade {row.crs_grade}.")
     else:
         for arm in done.arms:
             one = done.incidence[done.incidence["arm"] == arm].set_index("label")
             told = [f"{label} {fmt.percent(one.loc[label, 'value'])}" for _, _, label in results.OUTCOMES]
-            found.append(f"{arm}: {', '.join(told)}.")
+            found.append(f"{words.arm_label(arm, odd)}: {', '.join(told)}.")
     strange = [therapies()[d].label for d in setup.used_drugs(scenario) if therapies()[d].hypothetical]
     if strange:
         found.append(f"HYPOTHETICAL: {fmt.joined(strange)}; no human data in this use.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from icans.report import quantities as words
@@ -89,12 +90,13 @@ def _course(ax: Axes, rows: pd.DataFrame, arms: Sequence[str], quantity: words.Q
         if len(arms) <= MANY_ARMS:
             ax.fill_between(day, one["q25"], one["q75"], color=hue, alpha=0.26 if len(arms) == 1 else 0.15, lw=0)
         ax.plot(day, one["q50"], color=hue, ls=style.DASHES[place % len(style.DASHES)], lw=1.7)
-    _scale(ax, rows, quantity)
+    shown = BANDS if len(arms) <= FEW_ARMS else BANDS[1:4] if len(arms) <= MANY_ARMS else BANDS[2:3]
+    _scale(ax, rows[list(shown)].to_numpy(dtype=float), quantity)
     ax.grid(axis="y")
 
 
-def _scale(ax: Axes, rows: pd.DataFrame, quantity: words.Quantity) -> None:
-    seen = rows[list(BANDS)].to_numpy(dtype=float)
+def _scale(ax: Axes, seen: npt.NDArray[np.float64], quantity: words.Quantity) -> None:
+    """Limits and ticks for the values that are drawn."""
     seen = seen[np.isfinite(seen)]
     positive = seen[seen > 0]
     if quantity.log and len(positive):
@@ -175,9 +177,8 @@ def fig_patient(
         _dose_lane(next(rest), doses, drugs, hypothetical)
     for name, ax in zip(names, rest):
         one = course[course["quantity"] == name].sort_values("time_h")
-        rows = pd.DataFrame(dict.fromkeys(BANDS, one["value"].to_numpy()))
         ax.plot(one["time_h"] / 24, one["value"], color=style.ACCENT, lw=1.6)
-        _scale(ax, rows, words.BY_NAME[name])
+        _scale(ax, one["value"].to_numpy(dtype=float), words.BY_NAME[name])
         ax.grid(axis="y")
         _name(ax, words.label(name, units).replace(", ", "\n"))
     for ax in axes:

@@ -140,7 +140,7 @@ def fig_differences(differences: pd.DataFrame, arms: Sequence[str], hypothetical
 
     labels = list(dict.fromkeys(differences["label"]))
     others = [a for a in arms if (differences["arm"] == a).any()]
-    fig = base.new(7.2, 0.55 + len(labels) * (0.22 * len(others) + 0.16))
+    fig = base.new(7.2, 0.75 + len(labels) * (0.22 * len(others) + 0.16))
     ax = fig.subplots()
     step = 0.8 / max(1, len(others))
     for y, label in enumerate(labels):
@@ -162,5 +162,6 @@ def fig_differences(differences: pd.DataFrame, arms: Sequence[str], hypothetical
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:+.0f}".replace("-", "−").replace("+0", "0")))
     ax.set_xlabel(f"Patients with the outcome against “{arms[0]}”, in percentage points (left: fewer)")
     ax.grid(axis="x")
-    fig.legend(loc="outside upper left", ncols=min(3, len(others)))
+    longest = max((len(words.arm_label(a, hypothetical)) for a in others), default=0)
+    fig.legend(loc="outside upper left", ncols=min(3 if longest <= 28 else 2 if longest <= 44 else 1, len(others)))
     return fig
