@@ -1,5 +1,7 @@
 """A synthetic cohort that imitates published incidences and times, for trying the package without any data.
 
+Its courses are those of the patient model (:mod:`icans.datasets.demo_simulated`); what is seen of them is made here.
+
 Nothing in it is a patient. Everything says so: the name of the cohort, the provenance, the patients' numbers
 (``SYN-0001`` ...) and a row of ``changes``. What it imitates, and from where, stands in ``demo.toml``; what is a
 choice of the demonstration is marked there, too. It has the troubles of real deliveries on purpose: one site
@@ -22,8 +24,9 @@ import pandas as pd
 from icans.cohort.cohort import Cohort, change_rows, make
 from icans.core.provenance import Provenance
 from icans.datasets import demo_care, demo_course, demo_patients, demo_results
-from icans.datasets.demo_course import CourseModel, published_course
+from icans.datasets.demo_course import CourseModel
 from icans.datasets.demo_draws import Draws
+from icans.datasets.demo_simulated import simulated_course
 
 #: Most sites that the demonstration can have (they are named by letters).
 MOST_SITES = 26
@@ -37,7 +40,7 @@ def numbers() -> dict[str, Any]:
 
 
 def demo_cohort(
-    n: int = 240, seed: int = 20260101, sites: int = 3, course_model: CourseModel = published_course
+    n: int = 240, seed: int = 20260101, sites: int = 3, course_model: CourseModel = simulated_course
 ) -> Cohort:
     """A synthetic cohort.
 
@@ -112,7 +115,7 @@ def _provenance(seed: int) -> Provenance:
         licence="Apache-2.0",
         notes=(
             "Synthetic: no row comes from a patient. Not evidence of anything.",
-            "Treatments follow the course and do not change it.",
+            "Courses were simulated with the patient model and chosen to match published incidences.",
         ),
     )
 

@@ -1,6 +1,7 @@
 """What is done for the synthetic patients: stay in hospital, grades, bedside findings, treatments, events.
 
-Care follows the course and does not change it: this cohort cannot say what a treatment does.
+Treatments that a simulated course brings with it acted on it; with any other course care follows and changes nothing.
+Either way this cohort cannot say what a treatment does.
 """
 
 from __future__ import annotations
@@ -154,6 +155,8 @@ def treatments(
     crs_2 = (course.crs.grade >= 2) & (draws.uniform("toci") < about["tocilizumab_crs_2"])
     crs_1 = (course.crs.grade == 1) & (draws.uniform("toci") < about["tocilizumab_crs_1"])
     toci_h = np.where(crs_2 | crs_1, course.crs.peak_d * HOURS_PER_DAY + delay, np.inf)
+    if course.tocilizumab_h is not None:  # given in the simulation, which went on accordingly
+        toci_h = course.tocilizumab_h
     end_h = np.nan_to_num(where.death_d * HOURS_PER_DAY, nan=np.inf)
     toci_h = np.where(toci_h < end_h, toci_h, np.inf)
     given = np.isfinite(toci_h)
@@ -164,8 +167,15 @@ def treatments(
                          "amount": dose[given], "unit": "mg", "route": "iv"})  # fmt: skip
     dexa = _course_of(ids, course, days, delay, end_h, draws.uniform("dexa") < about["dexamethasone_icans_2"], 2,
                       about["dexamethasone_every_h"])  # fmt: skip
-    anakinra = _course_of(ids, course, days, delay, end_h, draws.uniform("anakinra") < about["anakinra_icans_4"], 4,
-                          HOURS_PER_DAY)  # fmt: skip
+    last_line = draws.uniform("anakinra") < about["anakinra_icans_4"]
+    if course.dexamethasone_h is not None:
+        grid = about["simulated_every_h"] * np.arange(about["simulated_doses"])
+        time = course.dexamethasone_h[:, None] + grid[None, :]
+        dexa, last_line = (
+            rows(ids, time < np.minimum(end_h, 30 * HOURS_PER_DAY)[:, None], time_h=time),
+            last_line & False,
+        )
+    anakinra = _course_of(ids, course, days, delay, end_h, last_line, 4, HOURS_PER_DAY)
     parts = [cells, toci, dexa.assign(drug="dexamethasone", amount=about["dexamethasone_mg"], unit="mg", route="iv"),
              anakinra.assign(drug="anakinra", amount=about["anakinra_mg"], unit="mg", route="sc")]  # fmt: skip
     table = pd.concat([part for part in parts if len(part)], ignore_index=True)

@@ -1,13 +1,15 @@
 """What happens to the synthetic patients: who gets CRS and ICANS, how severe, when, and the inflammation behind it.
 
-:func:`published_course` imitates published incidences and times through thresholds on correlated liabilities. It
-is one implementation of :class:`CourseModel`; a mechanistic model that returns a :class:`Course` can take its place
-without a change to what is observed of the patients.
+Two implementations of :class:`CourseModel`, either of which can take the other's place without a change to what is
+observed of the patients: :func:`icans.datasets.demo_simulated.simulated_course` takes courses of the patient model
+(the default); :func:`published_course` imitates published incidences and times through thresholds on correlated
+liabilities.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +21,7 @@ from icans.datasets.demo_draws import Draws
 #: Numbers that the course of a patient takes from the stream.
 LAYOUT = {
     "crs_own": 1, "icans_own": 1, "crs_onset": 1, "lag": 1, "crs_duration": 1, "icans_duration": 1,
-    "crs_rise": 1, "icans_rise": 1,
+    "crs_rise": 1, "icans_rise": 1, "course_own": 1,
 }  # fmt: skip
 #: Lowest severity that is still a grade: an episode ends when it falls below.
 END_SEVERITY = 0.5
@@ -56,13 +58,31 @@ class Episode:
 
 @dataclass(frozen=True)
 class Course:
-    """The hidden course of every patient: two episodes, the inflammatory drive by day, and the liabilities."""
+    """The hidden course of every patient: two episodes, the inflammatory drive by day, and the liabilities.
+
+    A simulated course has ``levels`` (analyte -> (n, T) at ``level_d`` days) in place of the drive, and the hours at
+    which tocilizumab and dexamethasone were begun in the simulation (inf: never).
+    """
 
     crs: Episode
     icans: Episode
     drive: np.ndarray
     crs_liability: np.ndarray
     icans_liability: np.ndarray
+    levels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    level_d: np.ndarray | None = None
+    tocilizumab_h: np.ndarray | None = None
+    dexamethasone_h: np.ndarray | None = None
+
+    def ln_level(self, analyte: str, time_d: np.ndarray) -> np.ndarray:
+        """Natural logarithm of a simulated level at times of shape (n, k): straight between samples, level before."""
+        assert self.level_d is not None
+        step = self.level_d[1] - self.level_d[0]
+        place = np.clip(time_d / step, 0.0, len(self.level_d) - 1.000001)
+        low = place.astype(int)
+        ln = np.log(self.levels[analyte])
+        row = np.arange(len(ln))[:, None]
+        return np.asarray(ln[row, low] + (place - low) * (ln[row, low + 1] - ln[row, low]))
 
 
 class CourseModel(Protocol):

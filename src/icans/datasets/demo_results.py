@@ -77,10 +77,15 @@ def _lab(
     draws: Draws, numbers: dict[str, Any],
 ) -> pd.DataFrame:  # fmt: skip
     entry = numbers["lab"][name]
-    ln = _baseline(entry, draws.normal(f"{name}_base"), patients)[:, None]
-    ln = ln + entry["drive"] * _delayed(course.drive, entry["delay_d"]) + entry["noise"] * draws.normal(f"{name}_noise")
+    simulated = name in course.levels
+    if simulated:
+        ln = course.ln_level(name, time / HOURS_PER_DAY)
+    else:
+        ln = _baseline(entry, draws.normal(f"{name}_base"), patients)[:, None]
+        ln = ln + entry["drive"] * _delayed(course.drive, entry["delay_d"])
+    ln = ln + entry["noise"] * draws.normal(f"{name}_noise")
     low = numbers["lymphodepletion"].get(name)
-    if low:
+    if low and not simulated:
         ln = ln + low["depth"] * np.exp(-0.5 * ((days - low["day"]) / low["width"]) ** 2)[None, :]
     mask = seen & (draws.uniform(f"{name}_taken") < numbers["stay"]["lab_taken"])
     bounds = analyte(name)
@@ -93,14 +98,24 @@ def _temperature(
     numbers: dict[str, Any],
 ) -> pd.DataFrame:  # fmt: skip
     entry = numbers["temperature"]
-    grade = course.crs.daily_grade(days).astype(int)
-    value = (entry["resting"] + entry["resting_sd"] * draws.normal("temp_base"))[:, None]
-    value = value + np.array(entry["fever"])[grade] + entry["drive"] * course.drive
+    if "temperature" in course.levels:
+        value = _daily_most(course, days)
+    else:
+        grade = course.crs.daily_grade(days).astype(int)
+        value = (entry["resting"] + entry["resting_sd"] * draws.normal("temp_base"))[:, None]
+        value = value + np.array(entry["fever"])[grade] + entry["drive"] * course.drive
     value = np.clip(value + entry["noise"] * draws.normal("temp_noise"), 35.0, 41.5)
     mask = seen & (draws.uniform("temp_taken") < numbers["stay"]["lab_taken"])
     start = np.broadcast_to(days[None, :] * HOURS_PER_DAY, time.shape)
     known = {"unit": "Cel", "digits": 1, "latency_h": HOURS_PER_DAY}
     return _reported("temperature", known, patients, mask, start, value).assign(method="daily maximum")
+
+
+def _daily_most(course: Course, days: np.ndarray) -> np.ndarray:
+    """Highest simulated temperature of each day, of four readings."""
+    shape = (len(course.crs.grade), len(days))
+    readings = [course.ln_level("temperature", np.broadcast_to(days + part, shape)) for part in (0.0, 0.25, 0.5, 0.75)]
+    return np.asarray(np.exp(np.max(readings, axis=0)))
 
 
 def _reported(
@@ -149,10 +164,14 @@ def _cytokines(
     batch = np.array([f"{s} delivery {d + 1}" for s, d in zip(site, patients["delivery"])])
     parts = []
     for name, entry in numbers["cytokine"].items():
-        ln = _baseline(entry, draws.normal(f"{name}_base"), patients)[:, None] + entry["drive"] * drive
-        ln = ln + entry["icans"] * course.icans_liability[:, None] * np.minimum(drive, 1.0)
+        simulated = name in course.levels
+        if simulated:
+            ln = course.ln_level(name, time / HOURS_PER_DAY)
+        else:
+            ln = _baseline(entry, draws.normal(f"{name}_base"), patients)[:, None] + entry["drive"] * drive
+            ln = ln + entry["icans"] * course.icans_liability[:, None] * np.minimum(drive, 1.0)
         ln = ln + entry["noise"] * draws.normal(f"{name}_noise") + np.log(factor)[:, None]
-        if name == "il_6":
+        if name == "il_6" and not simulated:
             ln = ln + about["tocilizumab_il_6"] * after
         value = _below(np.exp(ln), analyte(name).high)
         table = rows(patients["patient_id"].to_numpy(), mask, time_h=time, value=value, limit=limit[:, None],

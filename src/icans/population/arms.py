@@ -22,8 +22,8 @@ Array = npt.NDArray[np.float64]
 #: What is kept of every patient.
 OUTPUTS = (
     "crs_severity", "encephalopathy", "car_blood", "IL6", "IFNG", "IL10", "MCP1", "CRP", "FERRITIN", "TEMP", "LDH",
-    "CREAT", "PLT", "ANG2", "VWF", "VCAM1", "STNFR1", "ST2", "ADAMTS13", "PAI1", "C5B9", "NFL", "eeg_slowing", "OEDEMA", "bbb_permeability",
-    "SEIZ_HAZ", "iechs_drive", "qalb_lumbar",
+    "CREAT", "PLT", "ANG2", "VWF", "VCAM1", "STNFR1", "ST2", "ADAMTS13", "PAI1", "C5B9", "NFL", "eeg_slowing", "OEDEMA",
+    "bbb_permeability", "SEIZ_HAZ", "iechs_drive", "qalb_lumbar",
 )  # fmt: skip
 #: Hours at which it is kept: every 6 h for 16 days, then every 12 h to day 35.
 TIMES_H = np.concatenate([np.arange(0.0, 16 * 24.0, 6.0), np.arange(16 * 24.0, 35 * 24.0 + 1, 12.0)])
@@ -56,7 +56,7 @@ class Arm:
     patients: pd.DataFrame
     individuals: Individuals
     times_h: Array
-    series: Mapping[str, Array]
+    series: Mapping[str, npt.NDArray[np.float32]]
     ok: npt.NDArray[np.bool_]
     failures: Any = field(default=None)
 
@@ -100,6 +100,6 @@ def run(
         model, mine.values, cares.given(patients, key.regimen), times_h, outputs=tuple(outputs), rtol=rtol,
         threads=threads, triggers=care,
     )  # fmt: skip
-    series = {name: np.asarray(found[name]) for name in outputs}
+    series = {name: np.asarray(found[name], dtype=np.float32) for name in outputs}
     ok = np.asarray(np.isfinite(series[outputs[0]]).all(axis=1))
     return Arm(key, patients, mine, np.asarray(times_h, float), series, ok, getattr(found, "failures", None))

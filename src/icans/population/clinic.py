@@ -20,6 +20,8 @@ from icans.population.targets import Target, read_targets
 
 #: Patients of a study of unknown size, and replicates of the interval.
 USUAL_N, REPLICATES = 100, 100
+#: Rounding at the edge of bounds.
+EDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def judge(
         for target in targets:
             value = evaluate(seen, target.quantity, target.scheme)
             low, high = interval(seen, target, bench.seed) if intervals else (np.nan, np.nan)
-            made.append(Row(target, value, low, high, bool(target.lower <= value <= target.upper)))
+            made.append(Row(target, value, low, high, bool(target.lower - EDGE <= value <= target.upper + EDGE)))
     return made
 
 

@@ -117,11 +117,10 @@ def mean_and_slopes(moment: Moment, weights: Array, scores: Array) -> tuple[floa
 
 
 def damped_step(
-    residuals: Array, jacobian: Array, off: Array, damping: float, prior_sd: float = 0.5, most: float = 0.35
+    residuals: Array, jacobian: Array, off: Array, damping: float, prior_sd: Array, most: float = 0.35
 ) -> Array:  # fmt: skip
-    """Gauss-Newton step in ln of the factors, held by a normal prior at where they began (``off``: ln from there)."""
-    k = jacobian.shape[1]
-    normal = jacobian.T @ jacobian + np.eye(k) / prior_sd**2
+    """Gauss-Newton step in ln of the factors, held by a normal prior (``off``: ln from its mean)."""
+    normal = jacobian.T @ jacobian + np.diag(1.0 / prior_sd**2)
     normal += damping * np.diag((jacobian**2).sum(axis=0) + 1e-6)
     step = -np.linalg.solve(normal, jacobian.T @ residuals + off / prior_sd**2)
     return np.clip(step, -most, most)

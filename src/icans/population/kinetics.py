@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from icans.population.arms import Key, run
-from icans.population.products import lever_factors, tables
+from icans.population.products import tables
 from icans.population.quantities import Readings
 
 #: Hours of the search for a peak, and doses of care that it needs (none).
@@ -23,7 +23,7 @@ def wanted() -> list[tuple[str, str, tuple[str, str], float]]:
         if "like" not in about:
             continue
         comparator = (str(about["like"][0]), str(about["like"][1]))
-        for disease in DISEASES[name]:
+        for disease in DISEASES.get(name, ()):
             ratio = about.get("peak_ratio_in", {}).get(disease, about.get("peak_ratio", 1.0))
             made.append((name, disease, comparator, float(ratio)))
     return made
@@ -31,8 +31,8 @@ def wanted() -> list[tuple[str, str, tuple[str, str], float]]:
 
 #: Diseases in which each matched product is studied.
 DISEASES = {
-    "brexu-cel": ("MCL", "aALL"), "liso-cel": ("LBCL", "LBCL-2L", "FL", "CLL"), "cilta-cel": ("MM",),
-    "obe-cel": ("aALL",),
+    "tisa-cel": ("pALL",), "SCRI": ("pALL",), "brexu-cel": ("MCL", "aALL"),
+    "liso-cel": ("LBCL", "LBCL-2L", "FL", "CLL"), "cilta-cel": ("MM",), "obe-cel": ("aALL",),
 }  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def median_peak(
 def match_peaks(
     n: int, seed: int, factors: Mapping[str, float], now: Readings, *, threads: int | None = None, steps: int = 5
 ) -> dict[str, float]:  # fmt: skip
-    """Growth factors by path ``kinetics.<product>.<disease>`` that give the published ratios of peaks (secant steps).
+    """Growth relative to the comparator, by path ``kinetics.<product>.<disease>``, that gives the published peak.
 
     For a product in several diseases the growth is matched in the first and used in all: it belongs to the product.
     """
@@ -58,12 +58,12 @@ def match_peaks(
             made[f"kinetics.{name}.{disease}"] = made[f"kinetics.{name}.{first}"]
             continue
         path = f"kinetics.{name}.{disease}"
-        goal = np.log(ratio * median_peak(Key(*comparator), n, seed, factors, now, threads))
-        start = np.log(lever_factors(*comparator, factors)["growth"])
+        known = {**factors, **made}
+        goal = np.log(ratio * median_peak(Key(*comparator), n, seed, known, now, threads))
         tried: list[tuple[float, float]] = []
-        x = float(start)
+        x = 0.0
         for _ in range(steps):
-            peak = median_peak(Key(name, disease), n, seed, {**factors, path: float(np.exp(x))}, now, threads)
+            peak = median_peak(Key(name, disease), n, seed, {**known, path: float(np.exp(x))}, now, threads)
             tried.append((x, float(np.log(peak)) - float(goal)))
             if abs(tried[-1][1]) < 0.05:
                 break

@@ -56,7 +56,7 @@ def _key(parts: Sequence[str], change: Sequence[Sequence[Any]] = ()) -> Key:
 def _view(arm: Arm, calibration: Calibration, seed: int) -> View:
     noise, stray, uniform = reading_errors(len(arm.patients), seed)
     n = len(arm.patients)
-    series = {k: np.nan_to_num(v) for k, v in arm.series.items()}
+    series = {k: np.nan_to_num(v).astype(float) for k, v in arm.series.items()}
     weights = arm.ok / arm.ok.sum()
     return View(arm.days, series, arm.patients, weights, calibration.readings, noise, stray, uniform,
                 np.full(n, np.nan), np.zeros(n, dtype=bool))  # fmt: skip
@@ -80,7 +80,7 @@ def markdown(effects: Sequence[Effect]) -> str:
     """A table for the documentation."""
     lines = ["| lever | quantity | before | after | expected | right | published |", "|---|---|---|---|---|---|---|"]
     lines += [
-        f"| {e.lever} | {e.quantity} | {e.before:.1f} | {e.after:.1f} | {e.expected} | {'yes' if e.right else 'no'} | "
+        f"| {e.lever} | {e.quantity} | {e.before:.2f} | {e.after:.2f} | {e.expected} | {'yes' if e.right else 'no'} | "
         f"{e.published} |"
         for e in effects
     ]

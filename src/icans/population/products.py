@@ -95,8 +95,9 @@ def lever_factors(name: str, disease: str, fitted: Mapping[str, float] | None = 
             path = f"{part}.{key}.{lever}"
             found[lever] *= float((fitted or {}).get(path, entry.get("prior", {}).get(lever, 1.0)))
     matched = (fitted or {}).get(f"kinetics.{name}.{disease}")
-    if matched is not None:  # growth matched to a published peak replaces the chain's
-        found["growth"] = float(matched)
+    if matched is not None:  # matched to a published peak: relative to the comparator, in place of the chain
+        like = tables()["product"][name]["kinetics"]["like"]
+        found["growth"] = float(matched) * lever_factors(str(like[0]), str(like[1]), fitted)["growth"]
     return found
 
 

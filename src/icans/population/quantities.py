@@ -159,6 +159,11 @@ def _onset(view: View, words: list[str], scheme: str, w: Array) -> float:
     return median(view.graded(words[0], scheme).onset_day, w)
 
 
+def _begin(view: View, words: list[str], scheme: str, w: Array) -> float:
+    """Median onset in days and their parts, as no chart has it."""
+    return median(view.graded(words[0], scheme).onset, w)
+
+
 def _duration(view: View, words: list[str], scheme: str, w: Array) -> float:
     return median(view.graded(words[0], scheme).duration_days, w)
 
@@ -298,7 +303,7 @@ def _tree(view: View, words: list[str], scheme: str, w: Array) -> float:
 
 
 _KINDS: dict[str, Callable[[View, list[str], str, Array], float]] = {
-    "inc": _inc, "onset": _onset, "duration": _duration, "resolved": _resolved, "early": _early, "late": _late,
-    "either": _either, "first": _first_by, "free": _free, "given": _given, "regraded": _regraded, "lag": _lag,
-    "odds": _odds, "auc": _auc, "marker": _marker, "peak": _peak, "tree": _tree,
+    "inc": _inc, "onset": _onset, "begin": _begin, "duration": _duration, "resolved": _resolved, "early": _early,
+    "late": _late, "either": _either, "first": _first_by, "free": _free, "given": _given, "regraded": _regraded,
+    "lag": _lag, "odds": _odds, "auc": _auc, "marker": _marker, "peak": _peak, "tree": _tree,
 }  # fmt: skip

@@ -24,7 +24,7 @@ def schemes() -> dict[str, Any]:
 def readings(changes: Mapping[str, float] | None = None) -> Readings:
     """Cuts and stray shares; ``changes`` replaces values by path.
 
-    Paths: ``crs.<scheme>.<grade>``, ``nt.<scheme>.<grade>``, ``nt.<scheme>.stray`` or ``.duration``, and ``cut.<name>``.
+    Paths: ``crs.<scheme>.<grade>``, ``nt.<scheme>.<grade>``, ``nt.<scheme>.stray`` or ``duration``, ``cut.<name>``.
 
     Raises
     ------
@@ -54,8 +54,8 @@ def _place(made: dict[str, dict[str, Scheme]], cut: dict[str, float], path: list
         return
     scheme = made[path[0]][path[1]]
     if path[2] in ("stray", "duration"):
-        name = {"stray": "stray", "duration": "stray_duration_d"}[path[2]]
-        made[path[0]][path[1]] = replace(scheme, **{name: value})
+        stray = path[2] == "stray"
+        made[path[0]][path[1]] = replace(scheme, stray=value) if stray else replace(scheme, stray_duration_d=value)
     else:
         cuts = list(scheme.cuts)
         cuts[int(path[2]) - 1] = value

@@ -58,7 +58,9 @@ def effective(weights: Array) -> float:
     return float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))
 
 
-def tilt(axes: Array, moments: Sequence[Moment], base: Array | None = None, entropy: float = ENTROPY) -> Tilt:
+def tilt(axes: Array, moments: Sequence[Moment], base: Array | None = None, entropy: float = ENTROPY,
+    least_ess: float = LEAST_ESS,
+) -> Tilt:  # fmt: skip
     """Fit the coefficients.
 
     Parameters
@@ -71,6 +73,8 @@ def tilt(axes: Array, moments: Sequence[Moment], base: Array | None = None, entr
         Weights before, shape (n,).
     entropy
         Weight of the relative entropy.
+    least_ess
+        Smallest effective share; see :data:`LEAST_ESS`.
     """
     from scipy.optimize import minimize
 
@@ -98,6 +102,6 @@ def tilt(axes: Array, moments: Sequence[Moment], base: Array | None = None, entr
     found = minimize(loss, np.zeros(k), jac=True, method="L-BFGS-B", bounds=[(-MOST, MOST)] * k)
     w = weights_of(axes, found.x, start)
     made = Tilt(np.asarray(found.x), w, effective(w) / effective(start))
-    if made.ess < LEAST_ESS and entropy < 1e3:
-        return tilt(axes, moments, base, 2.0 * entropy)
+    if made.ess < least_ess and entropy < 1e3:
+        return tilt(axes, moments, base, 2.0 * entropy, least_ess)
     return made
