@@ -213,7 +213,7 @@ def driver() -> Callable[..., None]:
     ``done[0]`` and gives up (patients closed as interrupted) as soon as ``stop[0]`` is not 0.
     """
     # numba's cache looks at the file of the outermost function alone: a value in its closure makes the others count.
-    version = _sources()
+    version = sources()
 
     def run(calls: Any, plan: Any, options: Any, wk: Any, bt: Any, pt: Any, ws: Any, first: int, last: int, stop: Any,
             done: Any) -> None:  # fmt: skip
@@ -252,9 +252,9 @@ def driver() -> Callable[..., None]:
     return made
 
 
-def _sources() -> str:
-    """A digest of the texts that the compiled loop is made of."""
+def sources(*more: str) -> str:
+    """A digest of the texts that a compiled loop is made of."""
     digest = hashlib.sha256()
-    for name in ("driver.py", "lanes.py", "layout.py", "roots.py", "tangent.py", "vector.py"):
+    for name in ("driver.py", "lanes.py", "layout.py", "roots.py", "tangent.py", "vector.py", *more):
         digest.update((resources.files(__package__) / name).read_bytes())
     return digest.hexdigest()

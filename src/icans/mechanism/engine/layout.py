@@ -25,7 +25,7 @@ Records = npt.NDArray[np.void]
 BLOCK = 8
 
 #: How a patient ended.
-DONE, RUNNING, SMALL_STEP, MANY_STEPS, BAD_START, MANY_DOSES, STOPPED = 0, 1, 2, 3, 4, 5, 6
+DONE, RUNNING, SMALL_STEP, MANY_STEPS, BAD_START, MANY_DOSES, STOPPED, NO_STEADY = 0, 1, 2, 3, 4, 5, 6, 7
 REASONS = {
     RUNNING: "not solved",
     SMALL_STEP: "the step became too small (a singular system, or values that run away)",
@@ -33,6 +33,7 @@ REASONS = {
     BAD_START: "the state or its rate of change is not finite at a start or after an event",
     MANY_DOSES: "more triggered doses waiting than fit",
     STOPPED: "interrupted",
+    NO_STEADY: "no steady state to start from",
 }
 
 

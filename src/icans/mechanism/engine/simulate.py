@@ -125,7 +125,7 @@ def simulate(
     control = control or Control(rtol=rtol, atol=atol)
     _check_control(model, control)
     job = _Job(model, values, wanted, tuple(sensitivities), tuple(triggers), control, t_start)
-    y0 = _start(job, start, threads)
+    y0, s0 = _start(job, start, threads)
     share = not sensitivities
     events, event_parts, factor, lag = inputs.event_table(model, doses, values, t_start, share=share)
     value_dp, time_dp = inputs.event_derivatives(model, events, event_parts, values, sensitivities, factor)
@@ -137,7 +137,7 @@ def simulate(
                                   f"less than {LARGEST / 1e9:g} GB of results", "Ask for fewer outputs or times.")])  # fmt: skip
     batch = layout.Batch(
         p=values, y0=y0, patient=_patients(time_parts, event_parts), times=hours, events=events, triggers=trigger,
-        answers=answers, answers_at=answers_at, s0=np.zeros((0, len(sensitivities), kernel.n)), value_dp=value_dp,
+        answers=answers, answers_at=answers_at, s0=s0, value_dp=value_dp,
         time_dp=time_dp, picked=np.array([kernel.outputs.index(o) for o in wanted], np.int64),
         values=np.full((n, asked.shape[-1], len(wanted)), np.nan),
         derivatives=np.full((n, asked.shape[-1], len(wanted), len(sensitivities)), np.nan), y_end=np.full((n, kernel.n), np.nan),
@@ -260,21 +260,51 @@ def _check_control(model: PatientModel, control: Control) -> None:
         raise ModelError(problems)
 
 
-def _start(job: _Job, start: str | Array, threads: int | None) -> Array:
-    n, states = len(job.parameters), len(job.model.states)
+def _start(job: _Job, start: str | Array, threads: int | None) -> tuple[Array, Array]:
+    """Initial states, shape (patients or 0, states), and their derivatives (patients or 0, directions, states)."""
+    n, states, k = len(job.parameters), len(job.model.states), len(job.sensitivities)
     if isinstance(start, str):
         if start == "initial":
-            return np.zeros((0, states))
+            return np.zeros((0, states)), np.zeros((0, k, states))
         if start == "steady":
-            from icans.mechanism.engine.steady import steady_states
-
-            return steady_states(job.model, job.parameters, threads=threads)
+            return _steady(job, threads)
     else:
         given = np.asarray(start, dtype=float)
         if given.shape in ((states,), (n, states)) and np.isfinite(given).all():
-            return np.ascontiguousarray(np.broadcast_to(given, (n, states)))
+            return np.ascontiguousarray(np.broadcast_to(given, (n, states))), np.zeros((0, k, states))
     raise ModelError([Problem("start", None, None, str(np.shape(start) or start),
-                              f"'initial', 'steady' or finite states of shape ({n}, {states})", "Correct it.")])  # fmt: skip
+                              f"'initial', 'steady' or finite states of shape ({n}, {states})",
+                              "Correct it.")])  # fmt: skip
+
+
+def _steady(job: _Job, threads: int | None) -> tuple[Array, Array]:
+    """Steady states without doses, NaN where there is none."""
+    from icans.mechanism.engine import steady
+
+    model, n = job.model, len(job.parameters)
+    control = Control(job.control.method, rtol=1e-6)
+    before = simulate(model, job.parameters, (), [0.0, steady.LONG], outputs=model.state_names[:1], threads=threads,
+                      control=control)  # fmt: skip
+    assert before.end is not None
+    y, kernel = before.end.copy(), job.kernel(n)
+    fixed = steady.accumulators(kernel)
+    plan = layout.make_plan(kernel, job.method)
+    work = layout.make_workspace(plan[0], job.method, job.atol, job.control.rtol)
+    patterns = layout.make_patterns(kernel, _input_states(model))
+    s = np.zeros((n if job.sensitivities else 0, len(job.sensitivities), kernel.n))
+    steady.polisher()(layout.make_calls(kernel), plan, patterns, work, job.parameters, y, fixed, scales(model), s)
+    # What Newton's method finds far from where integration had come to is another, perhaps unstable, steady state.
+    far = np.abs(y - before.end) > steady.NEAR * (np.abs(before.end) + scales(model))
+    y[(far & (fixed == 0)).any(axis=1)] = np.nan
+    at_start = simulate(model, job.parameters, (), [0.0], outputs=model.state_names, threads=threads)
+    for i in np.flatnonzero(fixed):
+        y[:, i] = np.where(np.isfinite(y).any(axis=1), at_start.values[:, 0, i], np.nan)
+    return y, s
+
+
+def _input_states(model: PatientModel) -> list[int]:
+    states = {name: i for i, name in enumerate(model.state_names)}
+    return [states[i.state] for i in model.inputs]
 
 
 def _patients(times: Any, events: Any) -> Any:
@@ -293,16 +323,13 @@ def _run(
     from icans.mechanism.engine.driver import driver
 
     run, n = driver(), len(batch.p)
-    workers = (
-        threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count() or 1
-    )
+    workers = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     size = max(LANES, min(CHUNK, -(-n // (4 * workers))))
     pieces = [(first, min(first + size, n)) for first in range(0, n, size)]
     stop, done = np.zeros(1, np.int64), np.zeros((len(pieces), 1), np.int64)
     method, control = job.method, job.control
     plan, calls = layout.make_plan(kernel, method), layout.make_calls(kernel)
-    states = {name: i for i, name in enumerate(job.model.state_names)}
-    patterns = layout.make_patterns(kernel, [states[i.state] for i in job.model.inputs])
+    patterns = layout.make_patterns(kernel, _input_states(job.model))
     options = layout.one_record(
         layout.OPTIONS, gamma=method.gamma, exponent=1.0 / (method.error_order + 1), memory=MEMORY, safety=SAFETY,
         shrink=SHRINK, grow=GROW, h_max=control.h_max, fixed=control.fixed, t_start=job.t_start,
@@ -338,6 +365,8 @@ def _run(
 def _trajectory(job: _Job, batch: layout.Batch, asked: Array) -> Trajectory:
     patient, names = batch.patient, job.model.state_names
     status = patient["status"].copy()
+    if len(batch.y0):
+        status[~np.isfinite(batch.y0).all(axis=1)] = layout.NO_STEADY
     failures = tuple(
         Failure(int(p) + 1, float(patient["fail_time"][p]), layout.REASONS[int(status[p])],
                 names[patient["fail_state"][p]] if patient["fail_state"][p] >= 0 else None)
