@@ -245,7 +245,7 @@ class Graph:
         return result
 
 
-#: Largest whole exponent of ``power`` that becomes products (the same as in the symbolic form of the language).
+#: Largest whole exponent of ``power`` that becomes products (of a base above 0, else the value is 0 as for all powers).
 PRODUCTS = 8
 
 
@@ -305,7 +305,7 @@ def _call(g: Graph, name: str, given: list[ast.expr], names: Mapping[str, int]) 
 def _power(g: Graph, base: int, exponent: ast.expr, names: Mapping[str, int]) -> int:
     whole = _whole(exponent)
     if whole is not None and 0 <= whole <= PRODUCTS:
-        return g.whole_power(base, whole)
+        return g.gate(base, g.whole_power(base, whole))
     return g.call("pow", base, _read(g, exponent, names))
 
 
