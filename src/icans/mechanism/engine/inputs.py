@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from icans.core.errors import ModelError, Problem
-from icans.mechanism.doses import DIRECTIONS, RATE, Action, Schedule, Trigger, check, entering, entering_derivatives, planned
+from icans.mechanism.doses import (
+    DIRECTIONS,
+    RATE,
+    Action,
+    Schedule,
+    Trigger,
+    check,
+    entering,
+    entering_derivatives,
+    planned,
+)
 from icans.mechanism.engine.layout import EVENT, TRIGGER
 from icans.mechanism.parameters import bound_problems, unknown
 

@@ -189,7 +189,9 @@ def make_plan(kernel: Kernel, method: Tableau) -> Records:
         "d": rows * s, "one": 1,
     }  # fmt: skip
     k = len(kernel.sensitivities)
-    mj, mf = (padded(len(a) * w) if k else 0 for a in (getattr(kernel, "jac_rows", ()), getattr(kernel, "dfdp_rows", ())))
+    mj, mf = (
+        padded(len(a) * w) if k else 0 for a in (getattr(kernel, "jac_rows", ()), getattr(kernel, "dfdp_rows", ()))
+    )
     if k:
         regions |= {
             "s": k * m, "s_new": k * m, "s_at": k * m, "s_k": k * rows * m, "s_u": 4 * s * m, "s_x": 4 * m,

@@ -93,7 +93,9 @@ def _work(count: int, body: Callable[..., None], width: int = BLOCK) -> Any:
     return intrinsic(space["made"])
 
 
-def _combine(b: ir.IRBuilder, e: _Emit, out: Any, base: Any, u: Any, stride: Any, coef: Any, count: Any, m: Any) -> None:
+def _combine(
+    b: ir.IRBuilder, e: _Emit, out: Any, base: Any, u: Any, stride: Any, coef: Any, count: Any, m: Any
+) -> None:
     """``out = base + sum_j coef[j] * u_j`` over ``m`` doubles; ``u_j`` begins at ``u + j * stride``."""
     with _loop(b, m, BLOCK) as (i, _):
         total = cgutils.alloca_once_value(b, e.load(base, i))
