@@ -26,6 +26,7 @@ import numpy.typing as npt
 from icans.core.errors import ModelError, Problem
 from icans.core.files import write_text
 from icans.exchange.sbml_events import add_events, rate_id
+from icans.exchange.sbml_folding import folded_values
 from icans.exchange.sbml_math import DEFINED, formula, functions_used, to_math
 from icans.exchange.sbml_units import Units
 
@@ -43,6 +44,7 @@ def export_sbml(
     doses: Sequence[Action] = (),
     *,
     t_start: float = 0.0,
+    folded: bool = False,
 ) -> str:
     """The model, one patient's parameters and doses as the text of an SBML file.
 
@@ -54,6 +56,10 @@ def export_sbml(
         Doses, resets and switches, none before ``t_start``.
     t_start
         Hours since infusion at which the file's time is 0.
+    folded
+        Whether definitions that depend on parameters alone, and initial values, are written as numbers (computed for
+        these parameters) and not as equations: for simulators that expand definitions, such as libRoadRunner. See
+        :mod:`icans.exchange.sbml_folding`.
 
     Raises
     ------
@@ -61,7 +67,7 @@ def export_sbml(
         Parameters or doses that the model does not have or allow; a dose before the start; or the file is not
         consistent (all of libsbml's errors are told).
     """
-    from icans.mechanism.doses import check
+    from icans.mechanism.doses import Switch, check
 
     model = _valued(model, parameters)
     check(model, doses)
@@ -70,12 +76,14 @@ def export_sbml(
     made.setId(model.name)
     made.setName("CAR T-cell therapy: patient model")
     _annotate(made, _inputs_annotation(model))
-    _note(made, _title(model, t_start))
+    switched = {a.parameter for a in doses if isinstance(a, Switch)}
+    numbers = folded_values(model, None, switched) if folded else {}
+    _note(made, _title(model, t_start, folded))
     units = Units(made)
     _times(made, units)
     functions = _functions(made, model)
-    _quantities(made, model, units, {a.parameter for a in doses if hasattr(a, "parameter")})
-    _equations(made, model, functions)
+    _quantities(made, model, units, switched, numbers)
+    _equations(made, model, functions, numbers)
     add_events(made, model, doses, t_start, functions)
     problems = consistency(document)
     if problems:
@@ -90,9 +98,10 @@ def write_sbml(
     doses: Sequence[Action] = (),
     *,
     t_start: float = 0.0,
+    folded: bool = False,
 ) -> None:
     """Write :func:`export_sbml` to a file, atomically."""
-    write_text(target, export_sbml(model, parameters, doses, t_start=t_start))
+    write_text(target, export_sbml(model, parameters, doses, t_start=t_start, folded=folded))
 
 
 def consistency(document: Any) -> list[Problem]:
@@ -123,13 +132,14 @@ def _valued(model: PatientModel, parameters: Mapping[str, float] | npt.ArrayLike
     return model.with_parameters(parameters)
 
 
-def _title(model: PatientModel, t_start: float) -> list[str]:
+def _title(model: PatientModel, t_start: float, folded: bool) -> list[str]:
     drugs = ", ".join(d.label + (" (hypothetical)" if d.hypothetical else "") for d in model.drugs) or "none"
     return [
         "Systems model of CAR T-cell therapy: cells, cytokines, endothelium, blood-brain barrier, brain, drugs. "
         "Research use only. What it simulates is synthetic.",
         f"Time is in hours; 0 is {t_start:g} h after infusion of the product. Temperatures are in degrees Celsius.",
         f"Therapies in the state vector: {drugs}.",
+        "What depends on parameters alone was computed for the parameters in this file." if folded else "",
         f"Equations {model.key[:16]}.",
     ]
 
@@ -156,7 +166,7 @@ def _functions(made: Any, model: PatientModel) -> dict[str, str]:
     return ids
 
 
-def _quantities(made: Any, model: PatientModel, units: Units, switched: set[str]) -> None:
+def _quantities(made: Any, model: PatientModel, units: Units, switched: set[str], numbers: Mapping[str, float]) -> None:
     for row in model.parameters.rows:
         one = _quantity(made, row.name, row.unit, units, constant=row.name not in switched)
         one.setValue(row.value)
@@ -164,7 +174,9 @@ def _quantities(made: Any, model: PatientModel, units: Units, switched: set[str]
         _note(one, [row.meaning, f"Status: {row.status}. Source: {row.source}"])
     for kind, items in (("state", model.states), ("definition", model.definitions)):
         for item in items:
-            one = _quantity(made, item.name, item.unit, units, constant=False)
+            one = _quantity(made, item.name, item.unit, units, constant=kind == "definition" and item.name in numbers)
+            if item.name in numbers:
+                one.setValue(numbers[item.name])
             extra = "" if getattr(item, "nonnegative", True) else ' nonnegative="false"'
             of = f'<of xmlns="{NAMESPACE}" role="{kind}" module="{item.module}" unit="{escape(item.unit)}"{extra}/>'
             _annotate(one, of)
@@ -186,8 +198,10 @@ def _quantity(made: Any, name: str, unit: str, units: Units, *, constant: bool) 
     return one
 
 
-def _equations(made: Any, model: PatientModel, functions: Mapping[str, str]) -> None:
+def _equations(made: Any, model: PatientModel, functions: Mapping[str, str], numbers: Mapping[str, float]) -> None:
     for definition in model.definitions:
+        if definition.name in numbers:
+            continue
         rule = made.createAssignmentRule()
         rule.setVariable(definition.name)
         rule.setMath(to_math(definition.text, functions))
@@ -199,9 +213,10 @@ def _equations(made: Any, model: PatientModel, functions: Mapping[str, str]) -> 
         rule.setVariable(state.name)
         text = " + ".join([model.rates[state.name], *infused.get(state.name, [])])
         rule.setMath(to_math(text, functions))
-        start = made.createInitialAssignment()
-        start.setSymbol(state.name)
-        start.setMath(to_math(state.initial, functions))
+        if state.name not in numbers:
+            start = made.createInitialAssignment()
+            start.setSymbol(state.name)
+            start.setMath(to_math(state.initial, functions))
 
 
 def _inputs_annotation(model: PatientModel) -> str:

@@ -12,14 +12,16 @@ from typing import Any, cast
 
 import libsbml
 
-#: Function definitions of the file, as L3 formulas: name in the file -> (arguments and body).
+#: Function definitions of the file, as L3 formulas: name in the file -> arguments and body. Of these only ``step`` is
+#: piecewise, as the others are continuous and some simulators (libRoadRunner) look for a root at every piece, which a
+#: state that rests at zero never leaves.
 DEFINED: dict[str, str] = {
-    "power_pos": "lambda(x, n, piecewise(x^n, x > 0, 0))",
-    "pos": "lambda(x, piecewise(x, x > 0, 0))",
+    "power_pos": "lambda(x, n, max(x, 0)^n)",
+    "pos": "lambda(x, max(x, 0))",
     "step": "lambda(x, piecewise(1, x > 0, 0))",
     "hill": "lambda(x, k, x/(k + x))",
-    "hill_n": "lambda(x, k, n, piecewise(x^n/(k^n + x^n), x > 0, 0))",
-    "softplus": "lambda(x, piecewise(x + ln(1 + exp(-x)), x > 0, ln(1 + exp(x))))",
+    "hill_n": "lambda(x, k, n, max(x, 0)^n/(k^n + max(x, 0)^n))",
+    "softplus": "lambda(x, max(x, 0) + ln(1 + exp(-abs(x))))",
     "expit": "lambda(x, 1/(1 + exp(-x)))",
 }
 

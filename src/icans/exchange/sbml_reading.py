@@ -64,8 +64,13 @@ def _assembled(made: Any) -> PatientModel:
             continue
         if about["role"] == "rate":
             continue
-        text = to_text(rules[name].getMath() if about["role"] == "definition" else _own(rules[name], rates), functions)
-        _declare(builder, name, about, text, start.get(name, "0"))
+        value = repr(made.getParameter(name).getValue())
+        if name not in rules:  # folded
+            text = value
+        else:
+            math = rules[name].getMath() if about["role"] == "definition" else _own(rules[name], rates)
+            text = to_text(math, functions)
+        _declare(builder, name, about, text, start.get(name, value))
     for entry in listed["input"]:
         _input(builder, entry)
     return assemble(builder, ParameterTable(tuple(rows)), made.getId())
