@@ -70,9 +70,6 @@ class Graph:
         self._seen: dict[tuple, int] = {}
         self.zero, self.one = self.const(0.0), self.const(1.0)
 
-    def __len__(self) -> int:
-        return len(self.ops)
-
     def _node(self, op: str, args: tuple, mask: int) -> int:
         key = (op, *args)
         found = self._seen.get(key)
@@ -235,13 +232,6 @@ class Graph:
             n >>= 1
             if n:
                 square = self.mul(square, square)
-        return result
-
-    def total(self, terms: list[int]) -> int:
-        """The sum of nodes, from left to right."""
-        result = self.zero
-        for term in terms:
-            result = self.add(result, term)
         return result
 
 

@@ -221,7 +221,7 @@ def processor() -> tuple[str, str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), llvm.get_default_triple()
 
 
-def compile_object(text: str, level: int = 2) -> bytes:
+def compile_object(text: str) -> bytes:
     """Object code of a module, for this processor."""
     import llvmlite.binding as llvm
 
@@ -229,7 +229,7 @@ def compile_object(text: str, level: int = 2) -> bytes:
     llvm.initialize_native_asmprinter()
     cpu, features, triple = processor()
     machine = llvm.Target.from_triple(triple).create_target_machine(
-        cpu=cpu, features=features, opt=level, reloc="pic", codemodel="default"
+        cpu=cpu, features=features, opt=2, reloc="pic", codemodel="default"
     )
     parsed = llvm.parse_assembly(text)
     parsed.verify()

@@ -100,7 +100,7 @@ def substitute(g: Graph, pattern: Factors) -> list[tuple[int, int]]:
             steps.append((node, state))
     for k in range(size - 1, -1, -1):
         node = value[k]
-        for j in pattern.rows[k]:
+        for j in reversed(pattern.rows[k]):  # what was solved last comes last: less to wait for
             if j > k:
                 node = g.sub(node, g.mul(g.load("lu", number[k, j]), value[j]))
         value[k] = g.mul(g.load("lu", number[k, k]), node)

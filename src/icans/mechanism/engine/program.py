@@ -27,7 +27,7 @@ Place = tuple[str, int]
 #: Name of the scratch array.
 SCRATCH = "t"
 #: Operations after which a chunk ends; see the benchmark of compile times before changing it.
-CHUNK = 400
+CHUNK = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,7 @@ def models(draw: st.DrawFn) -> tuple[PatientModel, sp.Matrix, list[sp.Expr], lis
 
 VALUES = st.one_of(
     st.floats(-3, 3).map(lambda v: round(v, 6)),
-    st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.25, 1e-8, -1e-8, 1e-200, 40.0, -40.0]),
+    st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.25, 1e-8, -1e-8, 40.0, -40.0]),
 )
 
 
