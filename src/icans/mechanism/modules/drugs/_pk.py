@@ -53,8 +53,9 @@ def vein(m: Builder, prefix: str, drug: str) -> None:
 
 
 def brain(m: Builder, prefix: str, label: str, options: Options) -> str:
-    """Passage through the barriers by size, as for the body's own proteins. Returns the mean concentration's name."""
-    solute(m, prefix.upper(), plasma=f"{prefix}_conc", regions=options.regions, unit="mg/L", label=label)
+    """Passage of an antibody through the barriers by size, and back by the Fc receptor. Returns the mean's name."""
+    solute(m, prefix.upper(), plasma=f"{prefix}_conc", regions=options.regions, unit="mg/L", label=label,
+           efflux="igg_efflux")  # fmt: skip
     return f"{prefix.upper()}_brain"
 
 
