@@ -21,14 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icans.mechanism.parameters import Parameter, read_parameters
 from icans.population import artefact, fitting, studies
 from icans.population.arms import TIMES_H, Arm, Key, run
 from icans.population.artefact import Calibration
 from icans.population.products import CHAIN, free_levers, lever_factors, product, tables
 from icans.population.quantities import Readings, View
 from icans.population.readings import readings
-from icans.population.sampling import loadings
 from icans.population.targets import Target, read_targets
 from icans.population.tilt import tilt
 
@@ -142,27 +140,6 @@ def residuals(
     return np.array(made)
 
 
-def _scores(arms: Sequence[Arm], paths: Sequence[str], table: Mapping[str, Parameter]) -> Array:
-    """Scores of the patients of stacked arms by path, shape (n, k); NaN columns for factors without spread."""
-    blocks = []
-    for arm in arms:
-        axes = arm.individuals.axes
-        own = {c.removeprefix("eta_"): axes[c].to_numpy(float) for c in axes if c.startswith("eta_")}
-        spread = {
-            name: row.iiv * np.sqrt(1.0 - sum(v**2 for v in loadings(name).values()))
-            for name, row in table.items()
-            if name in own and row.transform == "log"
-        }
-        columns = []
-        for path in paths:
-            lever = path.rpartition(".")[2]
-            made = fitting.score(tables()["lever"][lever]["parameters"], own, spread)
-            touched = path in chain_of(arm.key)
-            columns.append(np.zeros(len(axes)) if not touched else np.full(len(axes), np.nan) if made is None else made)
-        blocks.append(np.array(columns).reshape(len(columns), len(axes)).T)
-    return np.vstack(blocks)
-
-
 def chain_of(key: Key) -> set[str]:
     """Paths of factors that touch an arm."""
     about = product(key.product)
@@ -172,46 +149,46 @@ def chain_of(key: Key) -> set[str]:
     }
 
 
-def linearised(
+def misses(
     bench: Bench, rows: Mapping[str, Sequence[Target]], factors: Mapping[str, float], now: Readings,
-    paths: Sequence[str],
-) -> tuple[Array, Array]:  # fmt: skip
-    """Distances of the rows that are means, and their derivatives by the ln of the factors (NaN where unknown)."""
-    table = read_parameters()
-    misses, slopes = [], []
+    kept: Mapping[str, Array] | None = None, path: str = "",
+) -> dict[str, Array]:  # fmt: skip
+    """Study -> distances of its rows that are means, in half widths (bent); only what ``path`` touches is made anew."""
+    made = {}
     for name, targets in rows.items():
-        about = studies.study(name)
+        if kept is not None and not any(path in chain_of(key) for key, _ in studies.study(name).arms):
+            made[name] = kept[name]
+            continue
         seen = bench.view(name, factors, now)
-        scores = _scores([bench.arm(key, factors, now) for key, _ in about.arms], paths, table)
-        for target in targets:
-            moment = fitting.moment(seen, target)
-            if moment is not None:
-                miss, slope = fitting.mean_and_slopes(moment, seen.weights, scores)
-                misses.append(miss)
-                slopes.append(slope)
-    return np.array(misses), np.array(slopes)
+        found = [m for m in (fitting.moment(seen, target) for target in targets) if m is not None]
+        made[name] = np.array([fitting.distance(m, seen.weights) for m in found])
+    return made
 
 
 def fit_factors(
     bench: Bench, rows: Mapping[str, Sequence[Target]], start: Mapping[str, float], now: Readings, *, steps: int,
     say: Callable[[str], None], free: Sequence[str], begun: Mapping[str, float],
 ) -> dict[str, float]:  # fmt: skip
-    """Pass 1: damped Gauss-Newton steps; derivatives from scores, by a second simulation where a factor has none."""
+    """Pass 1: damped Gauss-Newton steps on common random numbers, derivatives by a second simulation."""
     factors, damping = dict(start), 0.3
     spread = np.array([PRIOR_SD.get(p.rpartition(".")[2], OTHER_SD) for p in free])
-    here, jac = linearised(bench, rows, factors, now, free)
+    kept = misses(bench, rows, factors, now)
+    here = np.concatenate(list(kept.values()))
     for number in range(steps):
-        for column in np.flatnonzero(np.isnan(jac).any(axis=0)).tolist():
-            moved = {**factors, free[column]: factors[free[column]] * np.exp(FORWARD)}
-            jac[:, column] = (linearised(bench, rows, moved, now, ())[0] - here) / FORWARD
+        jac = np.empty((len(here), len(free)))
+        for column, path in enumerate(free):
+            moved = {**factors, path: factors[path] * np.exp(FORWARD)}
+            there = misses(bench, rows, moved, now, kept, path)
+            jac[:, column] = (np.concatenate(list(there.values())) - here) / FORWARD
         off = np.array([np.log(factors[p] / begun[p]) for p in free])
         for _ in range(3):
             step = fitting.damped_step(here, jac, off, damping, spread)
             trial = {**factors, **{p: factors[p] * float(np.exp(s)) for p, s in zip(free, step)}}
-            there, slopes = linearised(bench, rows, trial, now, free)
-            say(f"step {number + 1}: {fitting.total(here):.3f} -> {fitting.total(there):.3f} (damping {damping:g})")
-            if fitting.total(there) < fitting.total(here):
-                factors, here, jac, damping = trial, there, slopes, damping / 2
+            found = misses(bench, rows, trial, now)
+            there_all = np.concatenate(list(found.values()))
+            say(f"step {number + 1}: {fitting.total(here):.3f} -> {fitting.total(there_all):.3f} (damping {damping:g})")
+            if fitting.total(there_all) < fitting.total(here):
+                factors, kept, here, damping = trial, found, there_all, damping / 2
                 break
             damping *= 4
         else:
@@ -303,10 +280,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from icans.population.kinetics import match_peaks
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--patients", type=int, default=500, help="patients per arm while factors are fitted")
+    parser.add_argument("--patients", type=int, default=400, help="patients per arm while factors are fitted")
     parser.add_argument("--final", type=int, default=1000, help="patients per arm for cuts and weights")
-    parser.add_argument("--steps", type=int, default=5, help="Gauss-Newton steps per turn")
-    parser.add_argument("--turns", type=int, default=3, help="turns of factors and cuts")
+    parser.add_argument("--steps", type=int, default=4, help="Gauss-Newton steps per turn")
+    parser.add_argument("--turns", type=int, default=2, help="turns of factors and cuts")
     parser.add_argument("--from-stored", action="store_true", help="start at the stored calibration")
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args(arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -83,37 +83,13 @@ def total(residuals: Array) -> float:
     return float(np.mean(np.square(residuals)))
 
 
-def score(names: Sequence[str], own: Mapping[str, Array], spread: Mapping[str, float]) -> Array | None:
-    """Derivative of the log density of patients by the ln of a factor on parameters, shape (n,); None without spread.
-
-    A factor on a parameter that varies log-normally moves the mean of its own deviation, so the derivative of any mean
-    over patients is its covariance with this (score function estimator: Glynn 1990, doi 10.1145/84537.84552), and no
-    second simulation is needed.
-
-    Parameters
-    ----------
-    names
-        The parameters that the factor multiplies.
-    own
-        Parameter -> own standard normal deviation of every patient.
-    spread
-        Parameter -> SD of the own part on the log scale (0: does not vary).
-    """
-    parts = [own[name] / spread[name] for name in names if spread.get(name, 0.0) > 0.0]
-    return np.sum(parts, axis=0) if len(parts) == len(names) else None
-
-
-def mean_and_slopes(moment: Moment, weights: Array, scores: Array) -> tuple[float, Array]:
-    """Distance of a row from its target in half widths (bent), and its derivatives by scores of shape (n, k)."""
+def distance(moment: Moment, weights: Array) -> float:
+    """Distance of a row from its target in half widths, bent beyond :data:`MOST`; that if nobody is left to count."""
     mass = float(weights @ moment.among)
     if mass <= 1e-9:
-        return MOST, np.zeros(scores.shape[1])
-    w = weights * moment.among / mass
-    mean = float(w @ moment.value)
-    miss = (mean - moment.target) / moment.half
-    bend = 1.0 - np.tanh(miss / MOST) ** 2
-    slopes = (w * (moment.value - mean)) @ scores / moment.half
-    return float(MOST * np.tanh(miss / MOST)), np.asarray(bend * slopes)
+        return MOST
+    mean = float(weights @ (moment.among * moment.value)) / mass
+    return float(MOST * np.tanh((mean - moment.target) / moment.half / MOST))
 
 
 def damped_step(
