@@ -37,7 +37,7 @@ def _c(count: int, body: Callable[..., None]) -> Any:
     return cfunc(types.void(*[POINTER] * count))(body)
 
 
-def hand_kernel(
+def hand_kernel(  # noqa: C901
     lanes: int, n: int, parameters: int, inputs: int, rates: Callable[..., None], jacobian: Callable[..., None],
     initial: Callable[..., None],
 ) -> HandKernel:  # fmt: skip

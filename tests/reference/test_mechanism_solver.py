@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from mechanism_kernels import robertson as by_hand
 from numpy.testing import assert_allclose
 
 from icans.mechanism.declare import Builder
@@ -18,6 +17,7 @@ from icans.mechanism.engine.rodas import tableau
 from icans.mechanism.engine.simulate import Control, Dose, simulate
 from icans.mechanism.model import PatientModel, assemble
 from icans.mechanism.parameters import Parameter, ParameterTable
+from mechanism_kernels import robertson as by_hand
 
 Array = npt.NDArray[np.float64]
 METHODS = ("rodas4", "rodas5p")
@@ -179,8 +179,8 @@ def test_generated_and_handwritten_kernels_take_the_same_steps() -> None:
     values, none = np.full((1, 3, 3), np.nan), np.zeros((0, 0))
     batch = layout.Batch(
         np.array([[0.04, 1e4, 3e7]]), np.zeros((0, 3)), patient, times, np.zeros(0, layout.EVENT),
-        np.zeros(0, layout.TRIGGER), np.zeros(0, layout.EVENT), np.zeros((1, 0, 2), np.int64), np.zeros((0, 0, 3)), none,
-        none, np.arange(3), values, np.zeros((1, 3, 3, 0)), np.zeros((1, 3)), np.zeros((1, 0, 0)),
+        np.zeros(0, layout.TRIGGER), np.zeros(0, layout.EVENT), np.zeros((1, 0, 2), np.int64), np.zeros((0, 0, 3)),
+        none, none, np.arange(3), values, np.zeros((1, 3, 3, 0)), np.zeros((1, 3)), np.zeros((1, 0, 0)),
     )  # fmt: skip
     options = layout.one_record(layout.OPTIONS, gamma=0.25, exponent=0.25, safety=0.9, shrink=0.2, grow=6.0,
                                 h_max=1e300, max_steps=10000)  # fmt: skip

@@ -6,13 +6,26 @@ import math
 
 import numpy as np
 import pytest
-from small_patient import small_model
 
 from icans.core.errors import ModelError
 from icans.mechanism.doses import (
-    ADD, RATE, SET, SWITCH, Dose, Reset, Switch, Trigger, check, check_triggers, entering, entering_derivatives,
-    planned, schedule, unit_factor,
+    ADD,
+    RATE,
+    SET,
+    SWITCH,
+    Dose,
+    Reset,
+    Switch,
+    Trigger,
+    check,
+    check_triggers,
+    entering,
+    entering_derivatives,
+    planned,
+    schedule,
+    unit_factor,
 )  # fmt: skip
+from small_patient import small_model
 
 MODEL = small_model()
 TYPICAL = MODEL.parameters.values_array()

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from small_patient import small_doses, small_model
 
 from icans.core.errors import ModelError
 from icans.mechanism.declare import Builder
@@ -18,6 +17,7 @@ from icans.mechanism.model import PatientModel, assemble
 from icans.mechanism.parameters import Parameter, ParameterTable
 from icans.mechanism.reference import solve
 from icans.mechanism.trajectory import read_trajectory
+from small_patient import small_doses, small_model
 
 Array = npt.NDArray[np.float64]
 MODEL = small_model()
@@ -291,3 +291,19 @@ def test_tidy_table() -> None:
     assert row["unit"].item() == "mg/L"
     with pytest.raises(KeyError, match="IL6"):
         found["IL_6"]
+
+
+def test_steady_state_and_its_derivative() -> None:
+    m = Builder()
+    m.module("turnover", "Turnover")
+    m.state("R", "1", "response", initial="1")
+    m.flow("R", "k_in - k_out*R**2")
+    m.state("COUNT", "1", "adds up", initial="2")
+    m.flow("COUNT", "R")
+    model = assemble(m, ParameterTable((own("k_in", 3.0), own("k_out", 0.2))), "turnover")
+    found = simulate(model, None, (), [0.0, 5.0], start="steady", sensitivities=["k_in", "k_out"])
+    level = np.sqrt(3.0 / 0.2)
+    np.testing.assert_allclose(found["R"][0], level, rtol=1e-9)
+    np.testing.assert_allclose(found["COUNT"][0], [2, 2 + 5 * level], rtol=1e-7)
+    np.testing.assert_allclose(found.derivative("R", "k_in")[0], level / 6, rtol=1e-7)
+    np.testing.assert_allclose(found.derivative("R", "k_out")[0], -level / 0.4, rtol=1e-7)

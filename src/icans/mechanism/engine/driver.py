@@ -23,10 +23,25 @@ from icans.mechanism.engine.lanes import apply_events, choose_step, finish, load
 from icans.mechanism.engine.layout import BAD_START, BLOCK, DONE, MANY_STEPS, SMALL_STEP, STOPPED
 from icans.mechanism.engine.roots import cut_steps, settle
 from icans.mechanism.engine.tangent import (
-    observe_tangents, spread_theta, take_tangents, tangent_step, tangents_between, write_tangents,
+    observe_tangents,
+    spread_theta,
+    take_tangents,
+    tangent_step,
+    tangents_between,
+    write_tangents,
 )  # fmt: skip
 from icans.mechanism.engine.vector import (
-    add, between, blend, call_2, call_4, call_5, combine, norm_1, norm_4, norm_8, stage,
+    add,
+    between,
+    blend,
+    call_2,
+    call_4,
+    call_5,
+    combine,
+    norm_1,
+    norm_4,
+    norm_8,
+    stage,
 )  # fmt: skip
 
 #: A step below this part of the time (or of an hour) cannot advance it.
@@ -205,6 +220,26 @@ def arrive(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, followi
     return following
 
 
+@njit
+def step_all(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, stopped: bool) -> None:
+    """Choose the steps, make an attempt, judge it; lanes without a patient ride along."""
+    call_4(ws, c.rhs, pl.y, pl.q, pl.rate, pl.f)
+    for lane in range(pl.lanes):
+        me = wk.lane[lane]
+        if me.patient >= 0:
+            if stopped:
+                finish(pl, ws, wk, bt, lane, STOPPED)
+            elif not choose_step(pl, op, ws, me, lane):
+                finish(pl, ws, wk, bt, lane, BAD_START)
+    attempt(c, pl, op, ws, wk.lane)
+    for lane in range(pl.lanes):
+        me = wk.lane[lane]
+        if me.patient >= 0:
+            ended = judge(op, me, np.sqrt(ws[pl.norm + lane] / pl.n))
+            if ended > 0:
+                finish(pl, ws, wk, bt, lane, ended)
+
+
 @cache
 def driver() -> Callable[..., None]:
     """The compiled loop ``run(calls, plan, options, work, batch, patterns, workspace, first, last, stop, done)``.
@@ -225,21 +260,7 @@ def driver() -> Callable[..., None]:
         following = arrive(c, pl, op, ws, wk, bt, pt, first, last)
         running = True
         while running:
-            call_4(ws, c.rhs, pl.y, pl.q, pl.rate, pl.f)
-            for lane in range(pl.lanes):
-                me = wk.lane[lane]
-                if me.patient >= 0:
-                    if stop[0] != 0:
-                        finish(pl, ws, wk, bt, lane, STOPPED)
-                    elif not choose_step(pl, op, ws, me, lane):
-                        finish(pl, ws, wk, bt, lane, BAD_START)
-            attempt(c, pl, op, ws, wk.lane)
-            for lane in range(pl.lanes):
-                me = wk.lane[lane]
-                if me.patient >= 0:
-                    ended = judge(op, me, np.sqrt(ws[pl.norm + lane] / pl.n))
-                    if ended > 0:
-                        finish(pl, ws, wk, bt, lane, ended)
+            step_all(c, pl, op, ws, wk, bt, stop[0] != 0)
             advance(c, pl, ws, wk, bt, pt)
             if stop[0] == 0:
                 following = arrive(c, pl, op, ws, wk, bt, pt, following, last)

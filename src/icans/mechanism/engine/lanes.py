@@ -15,7 +15,12 @@ from numba import njit
 from icans.mechanism.doses import ADD, RATE, SET, SWITCH
 from icans.mechanism.engine.layout import BAD_START, DONE, MANY_DOSES
 from icans.mechanism.engine.tangent import (
-    load_tangents, moves, observe_tangents, tangent_event, tangent_jump, write_tangents,
+    load_tangents,
+    moves,
+    observe_tangents,
+    tangent_event,
+    tangent_jump,
+    write_tangents,
 )  # fmt: skip
 from icans.mechanism.engine.vector import call_2, call_4
 
@@ -23,6 +28,8 @@ from icans.mechanism.engine.vector import call_2, call_4
 CHECK = 9
 #: The first step after a start or an event, as a part of the time in which the state changes by its own size.
 FIRST = 0.01
+#: The shortest step to an event, as a part of the time or of an hour: with less, 1/h would be no number.
+NEXT = 1e-13
 
 
 @njit
@@ -39,12 +46,7 @@ def load(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, lane: int
         call_2(ws, c.initial, pl.q, pl.y_stage)
         for i in range(pl.n):
             ws[pl.y + i * w + lane] = ws[pl.y_stage + i * w + lane]
-    for j in range(pl.inputs):
-        ws[pl.rate + j * w + lane] = 0.0
-        for k in range(wk.slots.shape[1]):
-            wk.slots[lane, k, j] = 0.0
-    for k in range(wk.watch.shape[1]):
-        wk.watch[lane, k].side, wk.watch[lane, k].fired, wk.watch[lane, k].armed = -1, 0, -np.inf
+    forget(pl, ws, wk, lane)
     me.patient, me.t, me.error, me.fresh, me.stale = patient, op.t_start, 1.0, 1, 1
     me.rejected, me.steps, me.waiting = 0, 0, 0
     me.output, me.first_output, me.last_output = him.time_from, him.time_from, him.time_to
@@ -63,6 +65,17 @@ def load(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, lane: int
                 write_tangents(pl, ws, pt, bt.derivatives[patient, me.output - me.first_output], pl.s, lane)
             me.output += 1
     set_stop(wk, bt, lane)
+
+
+@njit
+def forget(pl: Any, ws: Any, wk: Any, lane: int) -> None:
+    """No infusion runs and no trigger has fired."""
+    for j in range(pl.inputs):
+        ws[pl.rate + j * pl.lanes + lane] = 0.0
+        for k in range(wk.slots.shape[1]):
+            wk.slots[lane, k, j] = 0.0
+    for k in range(wk.watch.shape[1]):
+        wk.watch[lane, k].side, wk.watch[lane, k].fired, wk.watch[lane, k].armed = -1, 0, -np.inf
 
 
 @njit
@@ -203,7 +216,7 @@ def choose_step(pl: Any, op: Any, ws: Any, me: Any, lane: int) -> bool:
         h = op.fixed
     left = me.stop - me.t
     if h * 1.000001 >= left:
-        me.h_used, me.t_new = left, me.stop
+        me.h_used, me.t_new = max(left, NEXT * max(abs(me.t), 1.0)), me.stop
         return True
     if 2 * h > left and op.fixed <= 0:  # two equal steps rather than a long and a very short one
         h = 0.5 * left

@@ -48,9 +48,9 @@ CALLS = _record(
 #: Sizes, and places of regions in the workspace: ``m`` doubles of one state vector, padded; ``u`` the stages and ``k``
 #: the rows of the dense output, one vector of ``m`` each; ``p`` raw and ``q`` prepared parameters; ``o`` what the
 #: kernel observes. With derivatives by ``directions`` parameters: ``s``, ``s_new``, ``s_at`` (a vector for each),
-#: ``s_k`` (the rows of the dense output for each), ``s_u`` stages and ``s_x`` one ``y_i'`` for each of a block of directions,
-#: ``jv``, ``kv`` and ``fp`` what the kernel's ``jacobian``, ``dj_dy`` and ``dfdp`` give for every stage (``mj``, ``mf``
-#: doubles each), and room for its other functions.
+#: ``s_k`` (the rows of the dense output for each), ``s_u`` stages and ``s_x`` one ``y_i'`` for each of a block of
+#: directions, ``jv``, ``kv`` and ``fp`` what the kernel's ``jacobian``, ``dj_dy`` and ``dfdp`` give for every stage
+#: (``mj``, ``mf`` doubles each), and room for its other functions.
 PLAN = _record(
     "",
     "lanes n m parameters inputs stages dense_rows size directions mj mf "
@@ -136,7 +136,8 @@ def make_patterns(kernel: Kernel, input_state: list[int]) -> Patterns:
     empty = np.zeros(0, np.int64)
     state = np.array(input_state, np.int64)
     if k == 0:
-        return Patterns(*[empty] * 4, np.zeros(1, np.int64), *[empty] * 3, np.zeros(1, np.int64), *[empty] * 4, state)
+        none = np.zeros(1, np.int64)
+        return Patterns(empty, empty, empty, empty, none, empty, empty, empty, none, empty, empty, empty, empty, state)
 
     def by_parameter(rows: Any, cols: Any) -> tuple[Ints, Ints, Ints]:
         order = np.argsort(cols, kind="stable").astype(np.int64)
@@ -151,8 +152,9 @@ def make_patterns(kernel: Kernel, input_state: list[int]) -> Patterns:
         kernel.observe_dp_cols)]  # fmt: skip
     place, entry, djp_from = by_parameter(kernel.djdp_entries, kernel.djdp_cols)
     row, col = (np.asarray(a).astype(np.int64)[entry] for a in (kernel.jac_rows, kernel.jac_cols))
+    fp_place, fp_row, fp_from = by_parameter(kernel.dfdp_rows, kernel.dfdp_cols)
     return Patterns(
-        starts, plain[0], *by_parameter(kernel.dfdp_rows, kernel.dfdp_cols), place, row, col, djp_from, *plain[1:],
+        starts, plain[0], fp_place, fp_row, fp_from, place, row, col, djp_from, plain[1], plain[2], plain[3], plain[4],
         state,
     )  # fmt: skip
 
@@ -195,8 +197,9 @@ def make_plan(kernel: Kernel, method: Tableau) -> Records:
     if k:
         regions |= {
             "s": k * m, "s_new": k * m, "s_at": k * m, "s_k": k * rows * m, "s_u": 4 * s * m, "s_x": 4 * m,
-            "zero": m, "jv": s * mj, "kv": s * mj, "fp": s * mf, "djp": len(kernel.djdp_entries) * w, "start_dp": n * k * w,
-            "oj": len(kernel.observe_jac_rows) * w, "op": len(kernel.observe_dp_rows) * w, "rate_dp": k * inputs * w,
+            "zero": m, "jv": s * mj, "kv": s * mj, "fp": s * mf,
+            "djp": len(kernel.djdp_entries) * w, "start_dp": n * k * w, "oj": len(kernel.observe_jac_rows) * w,
+            "op": len(kernel.observe_dp_rows) * w, "rate_dp": k * inputs * w,
         }  # fmt: skip
     places, at = {}, 0
     for name, size in regions.items():

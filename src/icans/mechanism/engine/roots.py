@@ -57,10 +57,10 @@ def settle(pl: Any, ws: Any, wk: Any, bt: Any, lane: int) -> None:
         beyond = (now == 1) == (trigger.direction == 1)
         own.side = now
         passed = beyond and (before == 1 - now or (trigger.sustained == 1 and before < 0))
-        if passed and own.fired < trigger.most and me.t >= own.armed:
-            if not fire(wk, bt, lane, k):
-                finish(pl, ws, wk, bt, lane, MANY_DOSES)
-                return
+        fires = passed and own.fired < trigger.most and me.t >= own.armed
+        if fires and not fire(wk, bt, lane, k):
+            finish(pl, ws, wk, bt, lane, MANY_DOSES)
+            return
 
 
 @njit

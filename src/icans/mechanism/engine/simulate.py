@@ -134,13 +134,15 @@ def simulate(
     n, T = len(values), int((time_parts[:, 1] - time_parts[:, 0]).max())
     if n * T * len(wanted) * 8 * (1 + len(sensitivities)) > LARGEST:
         raise ModelError([Problem("outputs", None, None, f"{n} patients, {T} times, {len(wanted)} outputs",
-                                  f"less than {LARGEST / 1e9:g} GB of results", "Ask for fewer outputs or times.")])  # fmt: skip
+                                  f"less than {LARGEST / 1e9:g} GB of results",
+                                  "Ask for fewer outputs or times.")])  # fmt: skip
     batch = layout.Batch(
         p=values, y0=y0, patient=_patients(time_parts, event_parts), times=hours, events=events, triggers=trigger,
         answers=answers, answers_at=answers_at, s0=s0, value_dp=value_dp,
         time_dp=time_dp, picked=np.array([kernel.outputs.index(o) for o in wanted], np.int64),
         values=np.full((n, asked.shape[-1], len(wanted)), np.nan),
-        derivatives=np.full((n, asked.shape[-1], len(wanted), len(sensitivities)), np.nan), y_end=np.full((n, kernel.n), np.nan),
+        derivatives=np.full((n, asked.shape[-1], len(wanted), len(sensitivities)), np.nan),
+        y_end=np.full((n, kernel.n), np.nan),
         fired=np.full((n, len(triggers), min(KEPT, max((t.max_times for t in triggers), default=0))), np.nan),
     )  # fmt: skip
     _run(job, kernel, batch, room, threads, progress)
@@ -378,8 +380,10 @@ def _trajectory(job: _Job, batch: layout.Batch, asked: Array) -> Trajectory:
     )
     units = {name: job.model.units[name] for name in job.outputs}
     about = Provenance(f"simulated by icans {package_version()}", synthetic=True,
-                       notes=(f"model {job.model.key[:16]}", f"rtol {job.control.rtol:g}", job.control.method))  # fmt: skip
+                       notes=(f"model {job.model.key[:16]}", f"rtol {job.control.rtol:g}",
+                              job.control.method))  # fmt: skip
     return Trajectory(
-        asked, job.outputs, batch.values, status, failures, units, fired, job.sensitivities, batch.derivatives if job.sensitivities else None,
-        steps=np.stack([patient["accepted"], patient["rejected"]], axis=1), end=batch.y_end, provenance=about,
+        asked, job.outputs, batch.values, status, failures, units, fired, job.sensitivities,
+        batch.derivatives if job.sensitivities else None,
+        np.stack([patient["accepted"], patient["rejected"]], axis=1), batch.y_end, about,
     )  # fmt: skip

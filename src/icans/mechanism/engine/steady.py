@@ -80,19 +80,26 @@ def newton(c: Any, pl: Any, pt: Any, ws: Any, p: Any, y: Any, fixed: Any, scale:
             if moved[lane] > STANDS * 1e-3:  # each patient ends by himself, whoever shares the vector
                 step(pl, ws, fixed, scale, moved, lane)
     if s.shape[0] > 0:
-        call_5(ws, c.factor, pl.y, pl.q, pl.rate, pl.ghinv, pl.lu)
-        call_4(ws, c.dfdp, pl.y, pl.q, pl.rate, pl.fp)
-    for j in range(s.shape[1] if s.shape[0] > 0 else 0):
+        slopes(c, pl, pt, ws, fixed, s, first)
+    for lane in range(min(w, p.shape[0] - first)):
+        for i in range(pl.n):
+            y[first + lane, i] = ws[pl.y + i * w + lane] if moved[lane] <= STANDS else np.nan
+
+
+@njit
+def slopes(c: Any, pl: Any, pt: Any, ws: Any, fixed: Any, s: Any, first: int) -> None:
+    """Derivatives of the steady states: ``J s = -df/dp``."""
+    w = pl.lanes
+    call_5(ws, c.factor, pl.y, pl.q, pl.rate, pl.ghinv, pl.lu)
+    call_4(ws, c.dfdp, pl.y, pl.q, pl.rate, pl.fp)
+    for j in range(s.shape[1]):
         for e in range(pl.m):
             ws[pl.f + e] = 0.0
         scatter(pl, ws, pl.f, pl.fp, pt.fp_place, pt.fp_row, pt.fp_from[j], pt.fp_from[j + 1])
         call_2(ws, c.solve, pl.lu, pl.f)
-        for lane in range(min(w, p.shape[0] - first)):
+        for lane in range(min(w, s.shape[0] - first)):
             for i in range(pl.n):
                 s[first + lane, j, i] = 0.0 if fixed[i] else ws[pl.f + i * w + lane]
-    for lane in range(min(w, p.shape[0] - first)):
-        for i in range(pl.n):
-            y[first + lane, i] = ws[pl.y + i * w + lane] if moved[lane] <= STANDS else np.nan
 
 
 @njit

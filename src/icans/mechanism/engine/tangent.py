@@ -22,8 +22,25 @@ from numba import njit
 from icans.mechanism.doses import ADD, RATE, SET
 from icans.mechanism.engine.layout import BLOCK
 from icans.mechanism.engine.vector import (
-    between, blend, call_2, call_4, call_5, combine, products_1_1, products_1_2, products_1_4, products_4_1,
-    products_4_2, products_4_4, products_8_1, products_8_2, products_8_4, scatter_1, scatter_4, scatter_8, stage,
+    between,
+    blend,
+    call_2,
+    call_4,
+    call_5,
+    combine,
+    products_1_1,
+    products_1_2,
+    products_1_4,
+    products_4_1,
+    products_4_2,
+    products_4_4,
+    products_8_1,
+    products_8_2,
+    products_8_4,
+    scatter_1,
+    scatter_4,
+    scatter_8,
+    stage,
 )  # fmt: skip
 
 
@@ -187,10 +204,10 @@ def load_tangents(c: Any, pl: Any, ws: Any, bt: Any, lane: int, patient: int) ->
 @njit
 def moves(pl: Any, bt: Any, at: int) -> bool:
     """Whether the time of an event depends on a parameter."""
+    found = False
     for j in range(pl.directions):
-        if bt.time_dp[at, j] != 0.0:
-            return True
-    return False
+        found |= bt.time_dp[at, j] != 0.0
+    return found
 
 
 @njit
