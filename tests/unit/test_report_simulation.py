@@ -12,7 +12,7 @@ import pytest
 import simulation_pages as made
 from icans.report import quantities as words
 from icans.report import style
-from icans.report.figures import barrier, base, brain, courses, therapy
+from icans.report.figures import barrier, base, brain, courses, diagram, therapy
 from icans.report.simulation import render_simulation
 
 ONE = made.ARMS[:1]
@@ -109,3 +109,21 @@ def test_labels_carry_units_for_people():
     assert words.label("IL6", {"IL6": "pg/mL"}) == "IL-6, pg/mL"
     assert words.label("ENDO", {"ENDO": "1"}) == "Endothelial activation"
     assert words.label("PLT", {"PLT": "10*9/L"}) == "Platelets, 10⁹/L"
+
+
+def test_the_diagram_is_read_off_the_equations():
+    from icans.mechanism.patient import patient_model
+
+    model = patient_model(("tocilizumab", "rimiducid", "s1p_modulator"))
+    found = diagram.links(model)
+    assert "MYE_A" in found["myeloid", "cytokines"]
+    assert "engaged" in found["cells", "myeloid"]
+    assert set(diagram.MAIN) <= set(found)
+    assert not any({"tocilizumab", "rimiducid", "s1p_modulator"} & set(link) for link in found)
+    entering = diagram.acts_on(model)
+    assert entering["cells"] == ("rimiducid",)
+    assert "tocilizumab" in entering["cytokines"]
+    assert "CAR ×5" in diagram.followed(model, "cells")
+    svg = drawn(diagram.fig_diagram(model))
+    assert any("HYPOTHETICAL" in text for text in texts(svg))
+    assert set(diagram.PLACES) == {m.name for m in model.modules} - {d.name for d in model.drugs}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,11 +14,15 @@ from icans.report import format as fmt
 from icans.report import quantities as words
 from icans.report.figures.barrier import fig_barrier_map, fig_barrier_open
 from icans.report.figures.courses import MANY_ARMS, fig_courses, fig_patient
+from icans.report.figures.diagram import fig_diagram
 from icans.report.figures.therapy import HYPOTHETICAL, fig_differences, fig_incidence, fig_worst_grades
 from icans.report.model import RunInfo, Task
 from icans.report.page import Builder, Bullets, Callout, Facts, Fold, Heading, Section, Text, absent, blocks_of
 from icans.report.render import html_page
 from icans.report.sections import run as run_section
+
+if TYPE_CHECKING:
+    from icans.mechanism.model import PatientModel
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class SimulationData:
         Median and bands of quantities over time by arm; for one patient the median is the patient.
     summary
         One row per arm and quantity: peak (median with interquartile range) and its day.
+    model
+        What was simulated, for its diagram.
     timing
         Onset and duration by toxicity and arm, as text.
     as_needed
@@ -68,6 +75,7 @@ class SimulationData:
     doses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     as_needed: pd.DataFrame | None = None
     timing: pd.DataFrame | None = None
+    model: PatientModel | None = None
     regional_who: str = "the virtual patients"
     hypothetical_arms: tuple[str, ...] = ()
     schemes: Mapping[str, str] = field(default_factory=dict)
@@ -180,7 +188,17 @@ def _treatment(builder: Builder, data: SimulationData) -> Section:
             ]
         )[["label", "target", "status", "sources"]]
         drugs = builder.table(shown, "Drugs in the model", names={"label": "Drug"}, fold=False)
-    return Section("treatment", "Treatment", lead, blocks_of(regimens, needed, drugs))
+    where = None
+    if data.model is not None:
+        where = builder.picture(
+            fig_diagram(data.model),
+            "The model, and where the drugs enter it",
+            "Boxes: modules, with the states that they follow (×: members of a family) and the drugs whose effect "
+            "enters there. Arrows: what the equations of one use of another; thick: the way from the infusion to the "
+            "brain.",
+            "Modules of the patient model with arrows between them.",
+        )
+    return Section("treatment", "Treatment", lead, blocks_of(regimens, needed, drugs, where))
 
 
 def _compared(builder: Builder, data: SimulationData) -> Section | None:

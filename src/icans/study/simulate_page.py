@@ -109,6 +109,7 @@ def page_data(done: Simulation, run: RunInfo) -> SimulationData:
         incidence=done.incidence, differences=done.differences, worst=done.worst,
         regional_who=done.regional_who, hypothetical_arms=setup.hypothetical_arms(scenario),
         as_needed=results.as_needed(done.runs), timing=results.timing(done.outcomes),
+        model=setup.scenario_model(scenario),
         summary=results.peaks(done.outcomes, done.units), courses=courses, grades=grades, doses=doses, schemes=schemes,
         notes=sentences(done)[1:], failures=done.failures if len(done.failures) else None, run=run,
     )  # fmt: skip
