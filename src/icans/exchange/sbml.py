@@ -57,8 +57,8 @@ def export_sbml(
     t_start
         Hours since infusion at which the file's time is 0.
     folded
-        Whether definitions that depend on parameters alone, and initial values, are written as numbers (computed for
-        these parameters) and not as equations: for simulators that expand definitions, such as libRoadRunner. See
+        Whether definitions that depend on parameters alone are written as numbers (computed for these parameters) and
+        not as equations: for simulators that expand definitions, such as libRoadRunner. See
         :mod:`icans.exchange.sbml_folding`.
 
     Raises
@@ -213,10 +213,9 @@ def _equations(made: Any, model: PatientModel, functions: Mapping[str, str], num
         rule.setVariable(state.name)
         text = " + ".join([model.rates[state.name], *infused.get(state.name, [])])
         rule.setMath(to_math(text, functions))
-        if state.name not in numbers:
-            start = made.createInitialAssignment()
-            start.setSymbol(state.name)
-            start.setMath(to_math(state.initial, functions))
+        start = made.createInitialAssignment()
+        start.setSymbol(state.name)
+        start.setMath(to_math(state.initial, functions))
 
 
 def _inputs_annotation(model: PatientModel) -> str:

@@ -36,9 +36,9 @@ def foldable(model: PatientModel, switched: Collection[str] = ()) -> list[str]:
 def folded_values(
     model: PatientModel, parameters: npt.ArrayLike | None = None, switched: Collection[str] = ()
 ) -> dict[str, float]:
-    """Values of the foldable definitions, and initial values of the states, by name.
+    """Values of the foldable definitions by name.
 
-    To run another patient in a loaded folded file, set these beside the parameters (states after a reset).
+    To run another patient in a loaded folded file, set these beside the parameters, and reset.
 
     Parameters
     ----------
@@ -49,5 +49,4 @@ def folded_values(
     """
     p = model.parameters.values_array() if parameters is None else np.asarray(parameters, dtype=float)
     names = foldable(model, switched)
-    values = of_parameters(model, [*names, *(s.initial for s in model.states)], p[None])[0]
-    return dict(zip([*names, *model.state_names], values.tolist()))
+    return dict(zip(names, of_parameters(model, names, p[None])[0].tolist()))
