@@ -19,7 +19,7 @@ from small_patient import small_model
 
 jax = pytest.importorskip("jax")
 
-MODELS = {"small": small_model, "patient": patient_model}
+MODELS = {"small": small_model, "patient": lambda: patient_model(["tocilizumab", "dexamethasone"])}
 
 
 @pytest.fixture(params=MODELS)
@@ -63,6 +63,29 @@ def test_patients_side_by_side() -> None:
     together = jax_rates(model)(y, p, 0.0)
     for column, (one, row) in zip(np.asarray(together).T, pairs):
         np.testing.assert_allclose(column, rates(model, one, row), rtol=1e-12)
+
+
+def test_directional_derivatives_are_those_of_the_kernel(model: PatientModel) -> None:
+    import ctypes
+
+    from icans.mechanism.engine.kernel import compile_kernel
+
+    kernel = compile_kernel(model, lanes=1)
+    y, p = point(model, "kernel")
+    direction = stream(5, "direction").normal(size=y.size) * (np.abs(y) + 0.1)
+    q, u, jv = np.zeros(kernel.nq), np.zeros(max(len(kernel.inputs), 1)), np.zeros(kernel.nnz)
+
+    def call(name: str, *arrays: np.ndarray) -> None:
+        function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(arrays))(kernel.address(name))
+        function(*[a.ctypes.data for a in arrays])
+
+    call("prepare", p, q)
+    call("jacobian", y, q, u, jv)
+    ours, size = np.zeros(kernel.n), np.zeros(kernel.n)
+    np.add.at(ours, kernel.jac_rows, jv * direction[kernel.jac_cols])
+    np.add.at(size, kernel.jac_rows, np.abs(jv * direction[kernel.jac_cols]))
+    theirs = np.asarray(jax.jvp(lambda s: jax_rates(model)(s, p, 0.0), (y,), (direction,))[1])
+    assert (np.abs(theirs - ours) <= 1e-10 * size + 1e-14).all()
 
 
 def test_jacobian_is_that_of_sympy() -> None:
