@@ -176,8 +176,12 @@ def _module_html(model: PatientModel, module: ModuleInfo, note: str) -> str:
     return "".join(parts) + "</section>"
 
 
-def _math(inside: str, *, block: bool = False) -> str:
-    return f"<math{' display=' + chr(34) + 'block' + chr(34) if block else ''}><mrow>{inside}</mrow></math>"
+#: Terms longer than this many characters have their meaning below and not beside them.
+_LONG = 80
+
+
+def _math(inside: str) -> str:
+    return f'<math displaystyle="true"><mrow>{inside}</mrow></math>'
 
 
 def _said(item: Equation) -> str:
@@ -193,7 +197,9 @@ def _rate_html(item: Equation) -> str:
         sign, rest = _signed(text)
         mark = "<mo>−</mo>" if sign < 0 else "<mo>+</mo>" if number else ""
         head = f"<td>{_math(left + '<mo>=</mo>') if not number else ''}</td>"
-        rows.append(f"<tr>{head}<td>{_math(mark + mathml(rest))}</td><td>{escape(meaning)}</td></tr>")
+        below = f"<small>{escape(meaning)}</small>" if len(rest) > _LONG and meaning else ""
+        beside = "" if below else escape(meaning)
+        rows.append(f"<tr>{head}<td>{_math(mark + mathml(rest))}{below}</td><td>{beside}</td></tr>")
     start = ""
     if item.initial not in (None, "0"):
         start = f"<small>starts at {_math(mathml(str(item.initial)))}</small>"

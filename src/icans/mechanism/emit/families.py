@@ -91,13 +91,22 @@ def _fold(items: list[Equation], tokens: Sequence[str], by: str) -> list[Equatio
         general = _general(first, token, by)
         found = tuple(t for _, t in group)
         members = tuple(m for item, _ in group for m in item.members)
+        meaning = _shared([item.meaning for item, _ in group], general.meaning, by)
         folded.append(
             Equation(
-                general.name, first.unit, general.meaning, general.text, general.initial, general.terms, members,
+                general.name, first.unit, meaning, general.text, general.initial, general.terms, members,
                 found if by == REGION else first.regions, found if by == SOLUTE else first.solutes,
             )
         )  # fmt: skip
     return folded
+
+
+def _shared(meanings: Sequence[str], general: str, by: str) -> str:
+    """What the meanings of a family have in common after their first words, which name its members."""
+    if len(set(meanings)) == 1:
+        return general
+    ends = [m[m.index(", ") :] if ", " in m else "" for m in meanings]
+    return by + ends[0] if len(set(ends)) == 1 and ends[0] else general
 
 
 def _general(item: Equation, token: str, by: str) -> Equation:
