@@ -41,7 +41,7 @@ FORWARD = 0.2
 #: Cuts that are searched for: path, smallest and largest value.
 CUTS = (
     ("crs.1", 0.35, 0.65), ("crs.2", 1.02, 2.4), ("crs.3", 1.6, 3.6), ("crs.4", 2.2, 5.0), ("crs.5", 2.8, 6.0),
-    ("penn.3", 1.02, 2.6), ("penn.4", 1.5, 5.0),
+    ("penn.1", 0.1, 0.65), ("penn.3", 1.02, 2.6), ("penn.4", 1.5, 5.0),
     ("nt.1", 0.3, 2.0), ("nt.2", 0.8, 3.0), ("nt.3", 1.2, 4.0), ("nt.4", 1.8, 5.5), ("nt.5", 2.5, 6.4),
     ("nt.ctcae.stray", 0.0, 0.3), ("nt.ctcae_broad.stray", 0.2, 0.45), ("nt.fda.stray", 0.35, 0.6),
     ("nt.fda.duration", 4.0, 20.0),
@@ -58,12 +58,12 @@ def expand(cuts: Mapping[str, float]) -> dict[str, float]:
         head, _, grade = path.partition(".")
         if path.startswith("crs."):
             made |= {f"crs.astct.{grade}": value, f"crs.lee.{grade}": value}
-            if grade in ("1", "5"):
-                made[f"crs.penn.{grade}"] = value
+            if grade == "5":
+                made["crs.penn.5"] = value
         elif head == "penn":
             made[f"crs.penn.{grade}"] = value
             if grade == "3":  # grade 2 of Penn lies midway
-                made["crs.penn.2"] = 0.5 * (value + cuts.get("crs.1", 0.5))
+                made["crs.penn.2"] = 0.5 * (value + cuts.get("penn.1", 0.5))
         elif head == "nt" and grade.isdigit():
             made |= {f"nt.{s}.{grade}": value for s in ("astct", "cartox", "ctcae", "ctcae_broad", "fda")}
         else:
@@ -237,7 +237,7 @@ def _reads(target: Target, path: str) -> bool:
     words = target.quantity
     both = words.startswith(("either", "first", "free", "marker", "odds", "given"))
     if path.startswith(("crs.", "penn.")):
-        right = (target.scheme == "penn") == path.startswith("penn.") or path in ("crs.1", "crs.5")
+        right = (target.scheme == "penn") == path.startswith("penn.") or path == "crs.5"
         return both or ("crs" in words and (right or target.scheme not in ("lee", "astct", "penn")))
     if path.startswith("nt."):
         stray = path.endswith(("stray", "duration"))
@@ -327,7 +327,7 @@ def start_cuts() -> dict[str, float]:
     """Cuts as searched, at their priors."""
     prior = readings()
     made = {f"crs.{g}": prior.crs["astct"].cuts[g - 1] for g in range(1, 6)}
-    made |= {f"penn.{g}": prior.crs["penn"].cuts[g - 1] for g in (3, 4)}
+    made |= {f"penn.{g}": prior.crs["penn"].cuts[g - 1] for g in (1, 3, 4)}
     made |= {f"nt.{g}": prior.nt["astct"].cuts[g - 1] for g in range(1, 6)}
     made |= {f"nt.{s}.stray": prior.nt[s].stray for s in ("ctcae", "ctcae_broad", "fda")}
     made["nt.fda.duration"] = prior.nt["fda"].stray_duration_d
