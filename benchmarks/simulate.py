@@ -394,12 +394,14 @@ def report(results: dict[str, object]) -> str:
             f"{TARGETS[engine]:g} | {row['error'][0]:.1e} / {row['error'][1]:.1e} | "
             f"{row['own_error'][0]:.1e} / {row['own_error'][1]:.1e} | {row['setup']:.0f} |"
         )  # type: ignore[index]
+    lines += [
+        "",
+        "libRoadRunner and numbalsoda make their Jacobian by differences and factor it densely. diffrax takes explicit "
+        "steps, which suits a model whose fastest rate is about 5 per hour. COPASI ran few patients, as each is slow.",
+    ]
     lines += ["", "## By number of patients", "", f"{len(OUTPUTS)} outputs, all processors.", "",
               "| regimen | patients | wall ms per patient | CPU ms per patient | largest memory so far, MB |",
               "|---|---:|---:|---:|---:|"]  # fmt: skip
-    lines += ["", "libRoadRunner and numbalsoda build their Jacobian by differences and factor it densely; diffrax takes "
-              "explicit steps, and this model's fastest rate is about 5 per hour, so that it loses nothing by that. "
-              "COPASI: few patients, as each is slow."]  # fmt: skip
     own = results.get("own", "not run")
     if isinstance(own, list):
         lines += [
