@@ -5,8 +5,10 @@ Both programs integrate the file's equations with their own solvers (CVODE; LSOD
 
 from __future__ import annotations
 
+import locale
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,14 @@ from icans.exchange.sbml_reading import read_sbml
 
 #: Hours; none is a time of a dose, but the first (0), at which this package reports the value before the dose.
 TIMES = np.concatenate([[0.0], np.arange(5.0, 480.0, 7.9)])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _locale() -> Iterator[None]:
+    """The simulators set the C locale for the whole process; other tests read text in the user's."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 def values_of(model, n: int, key: str) -> np.ndarray:

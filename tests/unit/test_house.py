@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[2]
 
 def test_imports_point_down_only():
     command = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_every_public_name_is_there_and_documented():
     import icans
 
-    reference = (ROOT / "docs" / "reference.md").read_text()
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert sorted(icans.__all__) == icans.__all__
     for name in icans.__all__:
         assert getattr(icans, name).__doc__, name
@@ -46,13 +46,13 @@ def test_start_up_takes_less_than_half_a_second(command):
 def test_heavy_libraries_are_imported_where_they_are_used():
     code = "import icans, icans.cli.app, sys; print([m for m in sys.modules if m.split('.')[0] in HEAVY])"
     heavy = "HEAVY={'pandas','sklearn','lightgbm','lifelines','matplotlib','pydantic','scipy','numpy'};"
-    result = subprocess.run([sys.executable, "-c", heavy + code], check=True, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", heavy + code], check=True, capture_output=True, encoding="utf-8")
     assert result.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", ["run.lock", "dev.lock"])
 def test_lock_files_pin_with_hashes_and_name_no_index(name):
-    text = (ROOT / "requirements" / name).read_text()
+    text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
     assert "://" not in text
     pins = re.findall(r"^([a-z0-9._-]+)==", text, re.M | re.I)
     assert len(pins) > 40
@@ -62,12 +62,12 @@ def test_lock_files_pin_with_hashes_and_name_no_index(name):
 
 def test_run_and_dev_environments_agree():
     def pins(name: str) -> set[str]:
-        text = (ROOT / "requirements" / name).read_text()
+        text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
         return set(re.findall(r"^\S+==[^ ;]+", text, re.M))
 
     assert pins("run.lock") <= pins("dev.lock")
 
 
 def test_modules_stay_short():
-    long = {p.name: n for p in (ROOT / "src").rglob("*.py") if (n := len(p.read_text().splitlines())) > 420}
+    long = {p.name: n for p in (ROOT / "src").rglob("*.py") if (n := len(p.read_text(encoding="utf-8").splitlines())) > 420}
     assert not long
