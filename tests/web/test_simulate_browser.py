@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 import simulation_pages as made
 from icans.report.simulation import write_simulation
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> str:
     return write_simulation(made.page(), tmp_path_factory.mktemp("simulate") / "simulate.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium; the tests are skipped where it or playwright is absent."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM or not Path(CHROMIUM).exists():
-        pytest.skip("chromium not found: install it (Debian package chromium) or set CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield found
-        found.close()
-
-
-@pytest.fixture(params=(1280, 390), ids=["1280px", "390px"])
-def page(request, browser, address):
-    """The page at one width; every request but the file itself is noted and refused."""
-    context = browser.new_context(viewport={"width": request.param, "height": 900})
-    tab = context.new_page()
-    tab.asked, tab.said = [], []
-
-    def gate(route):
-        if route.request.url == address:
-            route.continue_()
-        else:
-            tab.asked.append(route.request.url)
-            route.abort()
-
-    tab.route("**/*", gate)
-    tab.on("console", lambda message: tab.said.append(f"{message.type}: {message.text}"))
-    tab.on("pageerror", lambda error: tab.said.append(f"error: {error}"))
-    tab.goto(address)
-    yield tab
-    context.close()
 
 
 def test_silent_and_self_contained(page):
