@@ -1,0 +1,1 @@
+"""Estimation of population models: stochastic approximation, linearisation, sampling; their uncertainty."""
