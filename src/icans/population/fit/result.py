@@ -106,9 +106,9 @@ def natural(model: NlmeModel, population: Population) -> list[Natural]:
         out.append(Natural(q.name, "typical", float(q.scale.back(population.typical[p])), kind))
     for j, e in enumerate(model.effects):
         out.append(Natural(f"{e.covariate} on {e.parameter}", "effect", float(population.effects[j]), "normal"))
-    for word, order, matrix in (
-        ("omega", model.varying, population.omega), ("gamma", model.occasional, population.gamma)
-    ):  # fmt: skip
+    levels: list[tuple[str, tuple[int, ...], Array]] = [("omega", model.varying, population.omega)]
+    levels.append(("gamma", model.occasional, population.gamma))
+    for word, order, matrix in levels:
         sd = np.sqrt(np.diag(matrix)) if len(matrix) else np.zeros(0)
         names = [model.parameters[i].name for i in order]
         out += [Natural(f"{word} {n}", "sd", float(s), "log") for n, s in zip(names, sd, strict=True)]
@@ -118,14 +118,14 @@ def natural(model: NlmeModel, population: Population) -> list[Natural]:
                     r = float(matrix[i, j] / (sd[i] * sd[j]))
                     out.append(Natural(f"corr {word} {names[j]},{names[i]}", "correlation", r, "fisher"))
     pack = packing(model, population)
-    for e, value in zip(pack.layout, population.errors, strict=True):
-        out.append(Natural(e.name, "observed", float(value), "log" if e.positive else "normal"))
+    for own, number in zip(pack.layout, population.errors, strict=True):
+        out.append(Natural(own.name, "observed", float(number), "log" if own.positive else "normal"))
     if model.mixture is not None:
-        for c, share in zip(model.mixture.classes, population.shares, strict=True):
-            out.append(Natural(f"share {c}", "class", float(share), "logit"))
-        for c, p in pack.shifts:
-            name = f"{model.mixture.classes[c]} on {model.names[p]}"
-            out.append(Natural(name, "class", float(population.shifts[c, p]), "normal"))
+        for word, share in zip(model.mixture.classes, population.shares, strict=True):
+            out.append(Natural(f"share {word}", "class", float(share), "logit"))
+        for c, place in pack.shifts:
+            name = f"{model.mixture.classes[c]} on {model.names[place]}"
+            out.append(Natural(name, "class", float(population.shifts[c, place]), "normal"))
     return out
 
 

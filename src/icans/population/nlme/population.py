@@ -85,8 +85,8 @@ def start(model: NlmeModel) -> Population:
     """The declared starts."""
     p = len(model.parameters)
     typical = np.array([float(q.scale.forward(q.value)) for q in model.parameters])
-    omega = np.diag([model.parameters[i].iiv ** 2 for i in model.varying]).reshape(len(model.varying), -1)
-    gamma = np.diag([model.parameters[i].iov ** 2 for i in model.occasional]).reshape(len(model.occasional), -1)
+    omega = np.diag(np.array([model.parameters[i].iiv ** 2 for i in model.varying], dtype=float))
+    gamma = np.diag(np.array([model.parameters[i].iov ** 2 for i in model.occasional], dtype=float))
     errors = np.array([_start_of(e, model.observed[e.observed]) for e in error_layout(model.observed)], dtype=float)
     shares, shifts = np.ones(1), np.zeros((1, p))
     if model.mixture is not None:
