@@ -179,9 +179,8 @@ class OdeSolver:
             start[:, self.own[direct]] = psi[:, direct]
             factor = np.exp(np.log(np.where(psi > 0.0, psi, np.nan))[:, ~direct] @ self.power[~direct])
             involved = start * factor
-        good = (
-            np.isfinite(involved).all(axis=1) & (involved >= self.low).all(axis=1) & (involved <= self.high).all(axis=1)
-        )
+            inside = np.isfinite(involved) & (involved >= self.low) & (involved <= self.high)
+        good: npt.NDArray[np.bool_] = np.asarray(np.all(inside, axis=1), dtype=np.bool_)
         full = self.base[who]
         full[np.ix_(good, self.columns)] = involved[good]
         return full, involved, good
