@@ -30,7 +30,8 @@ WORDS = {QUANTIFIED: "none", LEFT: "left", RIGHT: "right", 3: "interval"}
 class Linear:
     """The model of N subjects linearised at random effects ``b``: location, SD and slopes, by row of the bound model.
 
-    ``m``, ``s``, ``y``: (N, R), on the scale of the error; ``slope``: (N, R, D); ``f``: outputs (N, R).
+    ``m``, ``s``, ``y``: (N, R), on the scale of the error; ``slope``: of m by b, (N, R, D); ``by_phi``: of m by the
+    parameters on their scales, occasions added up, (N, R, P); ``f``: outputs (N, R).
     """
 
     b: Array
@@ -39,6 +40,7 @@ class Linear:
     s: Array
     y: Array
     slope: Array
+    by_phi: Array
 
 
 def linearise(bound: Bound, population: Population, b: Array) -> Linear:
@@ -49,6 +51,8 @@ def linearise(bound: Bound, population: Population, b: Array) -> Linear:
     by_b = here.jacobian.reshape(n, r, -1) @ bound.loading.reshape(-1, bound.size)
     m, s, y = (np.full((n, r), np.nan) for _ in range(3))
     slope = np.full((n, r, bound.size), np.nan)
+    whole = here.jacobian.sum(axis=2)
+    by_phi = np.full(whole.shape, np.nan)
     for k, at in enumerate(bound.everyone.places):
         what = bound.model.observed[k]
         if not isinstance(what, Observation) or len(at[0]) == 0:
@@ -61,7 +65,8 @@ def linearise(bound: Bound, population: Population, b: Array) -> Linear:
         part: Spread = spread(what, errors, here.outputs[at] * factor)
         m[at], s[at], y[at] = part.m, part.s, transformed(what, bound.rows.value[at])
         slope[at] = (part.m_f * factor)[:, None] * by_b[at]
-    return Linear(b, here.outputs, m, s, y, slope)
+        by_phi[at] = (part.m_f * factor)[:, None] * whole[at]
+    return Linear(b, here.outputs, m, s, y, slope, by_phi)
 
 
 def whitened(lin: Linear, omega: Array, keep: npt.NDArray[np.bool_]) -> Array:

@@ -1,0 +1,1 @@
+"""What can be learned: identifiability, sensitivity, information of sampling schedules and optimal ones."""
