@@ -76,8 +76,8 @@ class Bound:
         return np.asarray((self.rows.source >= 0).sum(axis=1))
 
 
-def bind(model: NlmeModel, records: Records) -> Bound:
-    """A model and its records, ready to be evaluated.
+def bind(model: NlmeModel, records: Records, *, empty: bool = False) -> Bound:
+    """A model and its records, ready to be evaluated; ``empty``: subjects may be without observations.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def bind(model: NlmeModel, records: Records) -> Bound:
     if model.occasional and occasions < 2:
         remedy = "Give `occasions` to the subjects, or set iov to 0."
         problems.append(Problem("records", None, "occasions", str(occasions), "two occasions or more", remedy))
-    rows = _gathered(problems, model, records)
+    rows = _gathered(problems, model, records, empty)
     if problems or rows is None:
         raise ModelError(problems)
     solver = model.structural.bind(records.subjects, rows.time_h, rows.output)
@@ -107,9 +107,9 @@ def bind(model: NlmeModel, records: Records) -> Bound:
     return Bound(model, records, rows, solver, design, max(1, occasions), layout, own)
 
 
-def _gathered(problems: list[Problem], model: NlmeModel, records: Records) -> Rows | None:
+def _gathered(problems: list[Problem], model: NlmeModel, records: Records, empty: bool) -> Rows | None:
     try:
-        return make_rows(model, records)
+        return make_rows(model, records, empty=empty)
     except ModelError as error:
         problems.extend(error.problems)
         return None

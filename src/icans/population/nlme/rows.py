@@ -69,8 +69,8 @@ class Selection:
         return column
 
 
-def make_rows(model: NlmeModel, records: Records) -> Rows:
-    """Rows of all subjects.
+def make_rows(model: NlmeModel, records: Records, *, empty: bool = False) -> Rows:
+    """Rows of all subjects; ``empty``: subjects without any observation are taken, too (nothing is known of them yet).
 
     Raises
     ------
@@ -80,10 +80,10 @@ def make_rows(model: NlmeModel, records: Records) -> Rows:
     """
     places = {o.name: k for k, o in enumerate(model.observed)}
     problems: list[Problem] = []
-    parts = [_subject(model, places, s, problems) for s in records.subjects]
+    parts = [_subject(model, places, s, problems, empty) for s in records.subjects]
     if problems:
         raise ModelError(problems)
-    most = max(len(p) for p in parts)
+    most = max(1, *(len(p) for p in parts))
     columns: dict[str, Array] = {}
     for c, (name, pad) in enumerate(FIELDS):
         column = np.full((len(parts), most), pad, dtype=np.float64)
@@ -101,8 +101,10 @@ FIELDS = (
 Row = tuple[float, int, int, int, float, float, float, float, int, int]
 
 
-def _subject(model: NlmeModel, places: dict[str, int], s: Subject, problems: list[Problem]) -> list[Row]:
-    if s.observations.empty:
+def _subject(
+    model: NlmeModel, places: dict[str, int], s: Subject, problems: list[Problem], empty: bool
+) -> list[Row]:  # fmt: skip
+    if s.observations.empty and not empty:
         remedy = "Leave the subject out of the fit (a forecast from the population needs no records)."
         problems.append(Problem(f"subject {s.id}", None, None, None, "at least one observation", remedy))
     rows: list[Row] = []
