@@ -94,7 +94,7 @@ def bind(model: NlmeModel, records: Records, *, empty: bool = False) -> Bound:
             problems.append(Problem(f"subject {records.ids[i]}", None, e.covariate, "nan", "a number", remedy))
         columns.append(_design(e, x))
     occasions = max((len(s.occasions) for s in records.subjects), default=1) if model.occasional else 1
-    if model.occasional and occasions < 2:
+    if model.occasional and occasions < 2 and not empty:
         remedy = "Give `occasions` to the subjects, or set iov to 0."
         problems.append(Problem("records", None, "occasions", str(occasions), "two occasions or more", remedy))
     rows = _gathered(problems, model, records, empty)
