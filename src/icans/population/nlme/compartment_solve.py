@@ -28,7 +28,6 @@ from icans.population.nlme.compartment_kernels import (
     RESET,
     STATES,
     STEADY,
-    STOP,
     advance,
     directions,
     eigen,
