@@ -1,0 +1,225 @@
+"""Where each subject's random effects are most likely, given data and population: all subjects at once.
+
+Levenberg-Marquardt ascent of the joint log density of observations and random effects; the curvature is the
+information of the observations plus that of the population (Gauss-Newton). Only subjects that have not arrived are
+solved again. A subject without a finite likelihood at its start begins at 0, then at draws of the population.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from icans.core.random import stream
+from icans.population.fit.result import RandomEffects
+from icans.population.nlme.likelihood import Bound, covariance, local, log_likelihood, means, phi_of
+from icans.population.nlme.population import Population
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+LOG_2PI = float(np.log(2.0 * np.pi))
+#: Damping beyond which no shorter step is tried; a Newton step (in posterior SDs) that still counts as arrived then.
+MOST_DAMPING, NEAR = 1e8, 1e-3
+#: Draws from the population tried for a subject whose start has no likelihood, and how many of the best are climbed.
+DRAWS, CLIMBED = 64, 3
+NO_LIKELIHOOD = "no finite likelihood at any random effects tried: look at its units, times, doses and censoring"
+NOT_ARRIVED = "the climb to the mode did not arrive: its data may not determine the effects; give more iterations"
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Of N subjects: ``mode`` (N, D), ``precision`` (N, D, D) there (information plus prior) and ``log_joint`` (N,).
+
+    ``log_joint``: log density of observations and random effects, constants included. ``failed``: subject -> why; its
+    mode is 0 and its precision the population's. ``iterations``: of the slowest.
+    """
+
+    mode: Array
+    precision: Array
+    log_joint: Array
+    failed: Mapping[str, str] = field(default_factory=dict)
+    iterations: int = 0
+
+    @property
+    def covariance(self) -> Array:
+        """Covariances of the normal approximations, (N, D, D)."""
+        return np.asarray(np.linalg.inv(self.precision)) if self.precision.size else np.zeros_like(self.precision)
+
+    @property
+    def log_evidence(self) -> Array:
+        """Log-likelihood of each subject by Laplace's approximation with this precision, (N,)."""
+        _, log_det = np.linalg.slogdet(self.precision)
+        return np.asarray(self.log_joint + 0.5 * self.mode.shape[1] * LOG_2PI - 0.5 * log_det)
+
+    def effects(self) -> RandomEffects:
+        """As the random effects of a :class:`~icans.population.fit.result.Fit`."""
+        return RandomEffects(self.mode, self.covariance, "mode", self.failed)
+
+
+@dataclass
+class Climb:
+    """M climbs on their way. ``b`` (M, D), ``height`` (M,), ``slope`` (M, D), ``precision`` (M, D, D)."""
+
+    b: Array
+    height: Array
+    slope: Array
+    precision: Array
+    arrived: Bools
+    iterations: int = 0
+
+
+def find_modes(
+    bound: Bound, population: Population, start_b: Array | None = None, *, cls: int = 0, tolerance: float = 1e-6,
+    iterations: int = 100, explore: int = 0, seed: int = 0, restart: bool = True,
+) -> Modes:  # fmt: skip
+    """Modes of the random effects of all subjects.
+
+    Parameters
+    ----------
+    start_b
+        Where to begin, (N, D); 0 if None.
+    cls
+        Class of the mixture that subjects are taken to belong to.
+    tolerance
+        A climb has arrived when the Newton step is shorter than this many SDs of the normal approximation. Solvers
+        with errors of 1e-6 do not get below 1e-5.
+    explore
+        Draws from the population also tried as starts of every subject (guards against a lower second mode).
+    restart
+        Climb again from elsewhere where a climb did not arrive (a kink of the model at an observation: a lag). Those
+        without a likelihood always are.
+    """
+    mean, who = means(bound, population, cls), np.arange(len(bound))
+    begin = np.zeros((len(bound), bound.size)) if start_b is None else np.array(start_b, dtype=np.float64)
+    if explore and bound.size:
+        begin = _best_of(bound, population, mean, who, begin, explore, seed)
+    found = climb(bound, population, mean, who, begin, tolerance, iterations)
+    lost = np.flatnonzero(~found.arrived)
+    if not restart:
+        lost = lost[~np.isfinite(found.height[lost])]
+    if len(lost) and bound.size:
+        _again(bound, population, mean, lost, found, tolerance, iterations, seed)
+    failed = {}
+    for i in np.flatnonzero(~found.arrived):
+        failed[bound.records.ids[i]] = NOT_ARRIVED if np.isfinite(found.height[i]) else NO_LIKELIHOOD
+        if not np.isfinite(found.height[i]):
+            found.b[i] = 0.0
+    return Modes(found.b, found.precision, found.height, failed, found.iterations)
+
+
+def climb(
+    bound: Bound, population: Population, mean: Array, who: Ints, begin: Array, tolerance: float, iterations: int
+) -> Climb:
+    """M climbs of the subjects ``who`` (M,) with typical values ``mean`` (M, P), from ``begin`` (M, D)."""
+    prior, constant = prior_precision(bound, population)
+    b, m, d = begin.copy(), len(who), bound.size
+    height, slope, precision = _look(bound, population, mean, who, b, prior, constant)
+    done = Climb(b, height, slope, precision, np.isfinite(height) & (d == 0))
+    damping = np.zeros(m)
+    active = np.flatnonzero(np.isfinite(height) & ~done.arrived)
+    while len(active) and done.iterations < iterations:
+        done.iterations += 1
+        step, length = _steps(done, damping, active)
+        spent = damping[active] > MOST_DAMPING
+        near = length < np.where(spent, NEAR, tolerance)
+        done.arrived[active[near]] = True
+        on = ~near & ~spent
+        active, step, length = active[on], step[on], length[on]
+        if len(active) == 0:
+            break
+        there = _look(bound, population, mean[active], who[active], b[active] + step, prior, constant)
+        # Where the step is so short that heights differ by rounding, the slope decides.
+        slack = 1e-12 * (1.0 + np.abs(height[active]))
+        better = there[0] >= height[active] - np.where(length < 1e-3, slack, 0.0)
+        up, down = active[better], active[~better]
+        b[up] += step[better]
+        height[up], slope[up], precision[up] = (part[better] for part in there)
+        damping[up] = np.where(damping[up] > 1e-6, damping[up] / 10.0, 0.0)
+        damping[down] = np.maximum(10.0 * damping[down], 1e-2)
+    return done
+
+
+def prior_precision(bound: Bound, population: Population) -> tuple[Array, float]:
+    """Inverse of the covariance of ``b``, (D, D), and the log of the density at 0."""
+    if bound.size == 0:
+        return np.zeros((0, 0)), 0.0
+    factor = np.linalg.cholesky(covariance(bound, population))
+    root = np.linalg.solve(factor, np.eye(bound.size))
+    return root.T @ root, float(-np.log(np.diag(factor)).sum() - 0.5 * bound.size * LOG_2PI)
+
+
+def _look(
+    bound: Bound, population: Population, mean: Array, who: Ints, b: Array, prior: Array, constant: float
+) -> tuple[Array, Array, Array]:
+    """Height, slope and precision at ``b``; whatever cannot be computed is minus infinity high."""
+    whole = len(who) == len(bound) and (who == np.arange(len(bound))).all()
+    chosen = bound.everyone if whole else bound.rows.select(who)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        here = local(bound, population, phi_of(bound, mean, b), chosen)
+    score, information = here.by_b(bound)
+    pull = b @ prior
+    return here.logp - 0.5 * (pull * b).sum(axis=1) + constant, score - pull, information + prior
+
+
+def _steps(done: Climb, damping: Array, active: Ints) -> tuple[Array, Array]:
+    """Damped Newton steps of the active climbs, and the lengths of undamped ones in SDs."""
+    matrix, slope = done.precision[active], done.slope[active]
+    full = np.linalg.solve(matrix, slope[..., None])[..., 0]
+    length = np.sqrt(np.maximum((full * slope).sum(axis=1), 0.0))
+    held = damping[active] > 0.0
+    if held.any():
+        size = np.diagonal(matrix[held], axis1=1, axis2=2) * damping[active[held], None]
+        full[held] = np.linalg.solve(matrix[held] + size[:, :, None] * np.eye(matrix.shape[1]),
+                                     slope[held][..., None])[..., 0]  # fmt: skip
+    return full, length
+
+
+def _best_of(
+    bound: Bound, population: Population, mean: Array, who: Ints, begin: Array, draws: int, seed: int
+) -> Array:
+    """The best of each subject's start, 0 and draws of the population."""
+    factor = np.linalg.cholesky(covariance(bound, population))
+    noise = stream(seed, "modes", "explore").standard_normal((draws, bound.size)) @ factor.T
+    shared = np.concatenate([np.zeros((1, bound.size)), noise])
+    tried = np.concatenate([begin[:, None], np.broadcast_to(shared, (len(who), *shared.shape))], axis=1)
+    heights = _heights(bound, population, mean, who, tried)
+    return np.asarray(tried[np.arange(len(who)), np.argmax(heights, axis=1)])
+
+
+def _heights(bound: Bound, population: Population, mean: Array, who: Ints, tried: Array) -> Array:
+    """Log joint densities at ``tried`` (M, K, D), up to a constant; (M, K)."""
+    m, k, d = tried.shape
+    prior, _ = prior_precision(bound, population)
+    flat, each = tried.reshape(m * k, d), np.repeat(np.arange(m), k)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        logp = log_likelihood(bound, population, phi_of(bound, mean[each], flat), bound.rows.select(who[each]))
+    return np.asarray((logp - 0.5 * ((flat @ prior) * flat).sum(axis=1)).reshape(m, k))
+
+
+def _again(
+    bound: Bound, population: Population, mean: Array, lost: Ints, found: Climb, tolerance: float, iterations: int,
+    seed: int,
+) -> None:  # fmt: skip
+    """Climb again for the subjects ``lost``: from 0, and from the best of many draws, widely and narrowly spread."""
+    d = bound.size
+    factor = np.linalg.cholesky(covariance(bound, population))
+    noise = stream(seed, "modes", "again").standard_normal((DRAWS, d)) @ factor.T
+    noise *= np.resize([1.0, 0.3, 2.0, 0.1], DRAWS)[:, None]
+    shared = np.concatenate([np.zeros((1, d)), noise])
+    tried = np.broadcast_to(shared, (len(lost), *shared.shape))
+    heights = _heights(bound, population, mean[lost], lost, tried)
+    order = np.argsort(-np.nan_to_num(heights, nan=-np.inf), axis=1)[:, :CLIMBED]
+    for k in range(order.shape[1]):
+        at = np.flatnonzero(np.isfinite(heights[np.arange(len(lost)), order[:, k]]))
+        if len(at) == 0:
+            continue
+        mine = lost[at]
+        one = climb(bound, population, mean[mine], mine, tried[at, order[at, k]], tolerance, 2 * iterations)
+        better = (one.height > found.height[mine]) & (one.arrived | ~found.arrived[mine])
+        for name in ("b", "height", "slope", "precision", "arrived"):
+            getattr(found, name)[mine[better]] = getattr(one, name)[better]
