@@ -118,7 +118,7 @@ def _fresh(proposal: Proposal, who: Ints, rng: Streams) -> tuple[Array, Ints]:
 
 def mixing(draws: Array) -> tuple[float, float, float]:
     """Largest rank-normalised R-hat, smallest bulk and tail effective sample size of draws (chains, steps, D)."""
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     if draws.shape[2] == 0:
         return 1.0, float(draws.shape[0] * draws.shape[1]), float(draws.shape[0] * draws.shape[1])

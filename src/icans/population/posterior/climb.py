@@ -102,5 +102,3 @@ def _look(target: Target, z: Array, who: Ints, cls: Ints) -> tuple[Array, Array,
     """Height, slope and precision (Gauss-Newton) at sets; whatever cannot be computed is minus infinity high."""
     logp, score, information = target.slopes(z, who, cls)
     return logp - 0.5 * (z * z).sum(axis=1), score - z, information + np.eye(z.shape[1])
-
-

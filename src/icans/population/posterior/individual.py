@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,8 +78,7 @@ def individual_posterior(
     n, d = len(known), target.size
     sheet = _from_population(target, known, seed, draws)
     at = np.flatnonzero((target.bound.rows.observed >= 0).any(axis=1))
-    modes = Modes(np.zeros((n, target.classes, d)), np.tile(np.eye(d), (n, target.classes, 1, 1)),
-                  np.zeros((n, target.classes)), np.zeros((n, target.classes)), np.ones((n, target.classes), bool))  # fmt: skip
+    modes = _flat(n, target.classes, d)
     if len(at):
         modes = _scatter(modes, find_tops(target, at), at)
         alive = np.isfinite(modes.log_evidence[at]).any(axis=1)
@@ -99,6 +99,12 @@ def _check(method: str, draws: int) -> None:
         raise ModelError(problems)
 
 
+def _flat(n: int, c: int, d: int) -> Modes:
+    """Modes before data."""
+    none = np.zeros((n, c))
+    return Modes(np.zeros((n, c, d)), np.tile(np.eye(d), (n, c, 1, 1)), none, none, np.ones((n, c), dtype=bool))
+
+
 def _scatter(modes: Modes, found: Modes, at: npt.NDArray[np.intp]) -> Modes:
     out = {}
     for name in ("z", "precision", "top", "log_evidence", "arrived"):
@@ -108,16 +114,16 @@ def _scatter(modes: Modes, found: Modes, at: npt.NDArray[np.intp]) -> Modes:
     return Modes(**out)
 
 
-def _uniforms(known: Records, at: npt.NDArray[np.intp], seed: int, draws: int, d: int, word: object) -> Array:
+def _uniforms(ids: Sequence[str], at: npt.NDArray[np.intp], seed: int, draws: int, d: int, word: object) -> Array:
     """Even uniforms of the subjects ``at``, (n, S, D + 2); each patient has a stream of their own."""
-    return np.stack([even_uniforms(stream(seed, "posterior", known.ids[i], word), draws, d + 2) for i in at])
+    return np.stack([even_uniforms(stream(seed, "posterior", ids[i], word), draws, d + 2) for i in at])
 
 
 def _from_population(target: Target, known: Records, seed: int, draws: int) -> Sheet:
     """Draws before data: what patients without records keep."""
     n, d = len(known), target.size
     share = np.asarray(target.population.shares)
-    pairs = [noise_and_classes(u, share, np.inf) for u in _uniforms(known, np.arange(n), seed, draws, d, "prior")]
+    pairs = [noise_and_classes(u, share, np.inf) for u in _uniforms(known.ids, np.arange(n), seed, draws, d, "prior")]
     return Sheet(
         np.stack([p[0] for p in pairs]), np.full((n, draws), -np.log(draws)), np.stack([p[1] for p in pairs]),
         np.zeros((n, draws)), np.zeros(n), np.zeros(n), ["prior"] * n, [""] * n,
@@ -146,8 +152,6 @@ def _fill(
     sheet.log_evidence[at] = logsumexp(modes.log_evidence[at] + np.log(target.population.shares), axis=1)
     _draw(target, known, sheet, proposal, at, seed, draws, 0, weigh=method != "laplace")
     if method == "laplace":
-        for i in at:
-            sheet.method[i] = "laplace"
         return
     for round_ in range(1, ROUNDS + 1):
         poor = at[(sheet.k_hat[at] > TRUSTED) | (effective(sheet.log_weights[at]) < FEW * draws)]
@@ -160,29 +164,52 @@ def _fill(
         _chains(target, known, sheet, proposal, chained, seed, draws, chain)
 
 
-def _draw(
-    target: Target, known: Records, sheet: Sheet, proposal: Proposal, at: npt.NDArray[np.intp], seed: int, draws: int,
-    round_: int, *, weigh: bool,
-) -> None:  # fmt: skip
-    """Draw the proposals of subjects ``at`` and weigh them."""
+@dataclass(frozen=True)
+class Drawn:
+    """Weighted draws of n subjects: (n, S, D) whitened, (n, S) and (n,) as in :class:`Sheet`."""
+
+    z: Array
+    classes: Ints
+    log_likelihood: Array
+    log_weights: Array
+    k_hat: Array
+    log_evidence: Array
+
+
+def draw_weighted(
+    target: Target, ids: Sequence[str], proposal: Proposal, at: npt.NDArray[np.intp], seed: int, draws: int,
+    word: object, *, weigh: bool = True,
+) -> Drawn:  # fmt: skip
+    """Draw the proposals of the subjects ``at`` and weigh them; ``word`` names the stream."""
     d = target.size
-    uniform = _uniforms(known, at, seed, draws, d, round_)
+    uniform = _uniforms(ids, at, seed, draws, d, word)
     pairs = [noise_and_classes(u, proposal.share[i], proposal.df) for u, i in zip(uniform, at, strict=True)]
     who = np.repeat(at, draws)
     cls = np.concatenate([p[1] for p in pairs])
     z = proposal.place(np.concatenate([p[0] for p in pairs]), cls, who)
     like = target.log_likelihood(z, who, cls)
     shape = (len(at), draws)
-    sheet.z[at], sheet.classes[at] = z.reshape(*shape, d), cls.reshape(shape)
-    sheet.log_likelihood[at] = like.reshape(shape)
-    if not weigh:
-        sheet.log_weights[at], sheet.k_hat[at] = -np.log(draws), 0.0
-        return
     raw = (like + target.prior(z, cls) - proposal.log_density(z, cls, who)).reshape(shape)
-    sheet.log_weights[at], sheet.k_hat[at] = smoothed(raw) if d else (normalised(raw), np.zeros(len(at)))
-    sheet.log_evidence[at] = logsumexp(raw, axis=1) - np.log(draws)
+    evidence = logsumexp(raw, axis=1) - np.log(draws)
+    if not weigh:
+        weights, k_hat = np.full(shape, -np.log(draws)), np.zeros(len(at))
+    elif d == 0:
+        weights, k_hat = normalised(raw), np.zeros(len(at))
+    else:
+        weights, k_hat = smoothed(raw)
+    return Drawn(z.reshape(*shape, d), cls.reshape(shape), like.reshape(shape), weights, k_hat, evidence)
+
+
+def _draw(
+    target: Target, known: Records, sheet: Sheet, proposal: Proposal, at: npt.NDArray[np.intp], seed: int, draws: int,
+    round_: int, *, weigh: bool,
+) -> None:  # fmt: skip
+    """Draw and weigh, onto the sheet. Laplace keeps its own evidence and no weights."""
+    got = draw_weighted(target, known.ids, proposal, at, seed, draws, round_, weigh=weigh)
+    for name in ("z", "classes", "log_likelihood", "log_weights", "k_hat", *(("log_evidence",) if weigh else ())):
+        getattr(sheet, name)[at] = getattr(got, name)
     for i in at:
-        sheet.method[i] = "importance"
+        sheet.method[i] = "importance" if weigh else "laplace"
 
 
 def _chains(

@@ -1,7 +1,7 @@
 """The density of one patient's random effects given data and population, for many sets at once.
 
-Everything happens in whitened effects z with ``b = root z`` and ``z ~ N(0, 1)`` before data: the prior has no shape left,
-and a variance that an estimator let collapse to 0 does no harm. With latent classes a set also has a class.
+Everything happens in whitened effects z with ``b = root z`` and ``z ~ N(0, 1)`` before data: the prior has no shape
+left, and a variance that an estimator let collapse to 0 does no harm. With latent classes a set also has a class.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from scipy.special import logsumexp
 
 from icans.population.nlme.likelihood import Bound, covariance, local, log_likelihood, means, phi_of
 from icans.population.nlme.population import Population
-from icans.population.nlme.records import Records
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -103,8 +102,3 @@ def class_shares(log_evidence: Array, population: Population) -> Array:
     joint = log_evidence + np.log(population.shares)
     joint = np.where(np.isfinite(joint), joint, -1e300)
     return np.asarray(np.exp(joint - logsumexp(joint, axis=1, keepdims=True)))
-
-
-def usable(records: Records, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which subjects have any row in the likelihood."""
-    return np.asarray([bool((row >= 0).any()) for row in rows[: len(records)]])

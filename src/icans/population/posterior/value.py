@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,16 +91,16 @@ class Posterior:
     def subset(self, which: Sequence[int]) -> Posterior:
         """Some patients, by place."""
         at = list(which)
-        pick = {n: getattr(self, n)[at] for n in ROWS}
-        words = {n: tuple(getattr(self, n)[i] for i in at) for n in ("who", "method", "messages")}
-        return replace(self, **pick, **words)
+        pick: dict[str, Any] = {n: getattr(self, n)[at] for n in ROWS}
+        pick.update({n: tuple(getattr(self, n)[i] for i in at) for n in ("who", "method", "messages")})
+        return replace(self, **pick)
 
 
 ROWS = ("draws", "log_weights", "classes", "log_likelihood", "mode", "covariance", "k_hat", "log_evidence")
 
 
 def weighted_quantiles(values: Array, weights: Array, levels: Sequence[float]) -> Array:
-    """Quantiles (n, levels, K) of values (n, S, K) with weights (n, S): linear between midpoints of cumulated weight."""
+    """Quantiles (n, levels, K) of values (n, S, K) with weights (n, S), linear between middles of cumulated weight."""
     n, _, k = values.shape
     out = np.empty((n, len(levels), k))
     order = np.argsort(values, axis=1, kind="stable")
