@@ -16,7 +16,7 @@ from icans.population.fit.result import Fit
 from icans.population.nlme.likelihood import bind
 from icans.population.nlme.records import Records
 from icans.population.posterior.chains import MIXED, Streams, mixing, run_chains
-from icans.population.posterior.climb import Modes, find_tops
+from icans.population.posterior.climb import Tops, find_tops
 from icans.population.posterior.known import effect_names, fit_digest, known_by
 from icans.population.posterior.proposals import DF, Proposal, defensive, even_uniforms, fitted, noise_and_classes
 from icans.population.posterior.psis import TRUSTED, effective, normalised, smoothed
@@ -75,12 +75,10 @@ def individual_posterior(
     _check(method, draws)
     known = known_by(fit.model, records, landmark_h)
     target = make_target(bind(fit.model, known, empty=True), fit.population)
-    n, d = len(known), target.size
     sheet = _from_population(target, known, seed, draws)
     at = np.flatnonzero((target.bound.rows.observed >= 0).any(axis=1))
-    modes = _flat(n, target.classes, d)
+    modes = find_tops(target)
     if len(at):
-        modes = _scatter(modes, find_tops(target, at), at)
         alive = np.isfinite(modes.log_evidence[at]).any(axis=1)
         _failed(sheet, known, at[~alive])
         at = at[alive]
@@ -97,21 +95,6 @@ def _check(method: str, draws: int) -> None:
         problems.append(Problem("posterior", None, "draws", str(draws), "32 or more", "Ask for more draws."))
     if problems:
         raise ModelError(problems)
-
-
-def _flat(n: int, c: int, d: int) -> Modes:
-    """Modes before data."""
-    none = np.zeros((n, c))
-    return Modes(np.zeros((n, c, d)), np.tile(np.eye(d), (n, c, 1, 1)), none, none, np.ones((n, c), dtype=bool))
-
-
-def _scatter(modes: Modes, found: Modes, at: npt.NDArray[np.intp]) -> Modes:
-    out = {}
-    for name in ("z", "precision", "top", "log_evidence", "arrived"):
-        whole = getattr(modes, name).copy()
-        whole[at] = getattr(found, name)
-        out[name] = whole
-    return Modes(**out)
 
 
 def _uniforms(ids: Sequence[str], at: npt.NDArray[np.intp], seed: int, draws: int, d: int, word: object) -> Array:
@@ -141,7 +124,7 @@ def _failed(sheet: Sheet, known: Records, at: npt.NDArray[np.intp]) -> None:
 
 
 def _fill(
-    target: Target, known: Records, sheet: Sheet, modes: Modes, at: npt.NDArray[np.intp], method: str, seed: int,
+    target: Target, known: Records, sheet: Sheet, modes: Tops, at: npt.NDArray[np.intp], method: str, seed: int,
     draws: int, chain: tuple[int, int, int],
 ) -> None:  # fmt: skip
     for i in at[~modes.arrived[at].any(axis=1)]:
@@ -187,13 +170,15 @@ def draw_weighted(
     who = np.repeat(at, draws)
     cls = np.concatenate([p[1] for p in pairs])
     z = proposal.place(np.concatenate([p[0] for p in pairs]), cls, who)
-    like = target.log_likelihood(z, who, cls)
     shape = (len(at), draws)
+    if not weigh:  # nothing is solved: the likelihood of these draws is not known until an update asks for it
+        like = np.full(shape, np.nan)
+        return Drawn(z.reshape(*shape, d), cls.reshape(shape), like, np.full(shape, -np.log(draws)), np.zeros(len(at)),
+                     np.full(len(at), np.nan))  # fmt: skip
+    like = target.log_likelihood(z, who, cls)
     raw = (like + target.prior(z, cls) - proposal.log_density(z, cls, who)).reshape(shape)
     evidence = logsumexp(raw, axis=1) - np.log(draws)
-    if not weigh:
-        weights, k_hat = np.full(shape, -np.log(draws)), np.zeros(len(at))
-    elif d == 0:
+    if d == 0:
         weights, k_hat = normalised(raw), np.zeros(len(at))
     else:
         weights, k_hat = smoothed(raw)
@@ -244,7 +229,7 @@ def _starts(sheet: Sheet, i: int, size: int, rng: np.random.Generator) -> tuple[
 
 
 def _value(
-    fit: Fit, known: Records, target: Target, sheet: Sheet, modes: Modes, landmark_h: float, seed: int
+    fit: Fit, known: Records, target: Target, sheet: Sheet, modes: Tops, landmark_h: float, seed: int
 ) -> Posterior:
     best = np.argmax(modes.log_evidence + np.log(target.population.shares), axis=1)
     rows = np.arange(len(known))

@@ -39,12 +39,13 @@ def update(posterior: Posterior, fit: Fit, records: Records, landmark_h: float, 
     _check(posterior, fit, records, landmark_h)
     known = known_by(fit.model, records, landmark_h)
     target = make_target(bind(fit.model, known, empty=True), fit.population)
-    n, size, _ = posterior.draws.shape
-    like = target.log_likelihood(
-        target.z(posterior.draws).reshape(n * size, -1), np.repeat(np.arange(n), size), posterior.classes.ravel()
-    ).reshape(n, size)
+    size = posterior.draws.shape[1]
+    like, before = _likelihood(target, posterior), posterior.log_likelihood
+    if np.isnan(before).any():  # draws of Laplace's method, which solves none of them
+        then = known_by(fit.model, records, posterior.landmark_h)
+        before = _likelihood(make_target(bind(fit.model, then, empty=True), fit.population), posterior)
     with np.errstate(invalid="ignore"):
-        change = np.where(np.isfinite(posterior.log_likelihood), like - posterior.log_likelihood, -np.inf)
+        change = np.where(np.isfinite(before), like - before, -np.inf)
         change = np.where(np.isnan(change), -np.inf, change)
     raw = posterior.log_weights + change
     weights, k_hat = smoothed(raw)
@@ -56,6 +57,13 @@ def update(posterior: Posterior, fit: Fit, records: Records, landmark_h: float, 
     now = replace(posterior, landmark_h=float(landmark_h), log_weights=weights, log_likelihood=like, k_hat=k_hat,
                   log_evidence=evidence, method=tuple(method), data_digest=known.digest(), seed=seed)  # fmt: skip
     return _moved(now, fit, records, target, poor, normalised(raw), seed) if len(poor) else now
+
+
+def _likelihood(target: Target, posterior: Posterior) -> Array:
+    """Log-likelihood of every patient's records at every draw, (n, S)."""
+    n, size, _ = posterior.draws.shape
+    z = target.z(posterior.draws).reshape(n * size, -1)
+    return target.log_likelihood(z, np.repeat(np.arange(n), size), posterior.classes.ravel()).reshape(n, size)
 
 
 def _check(posterior: Posterior, fit: Fit, records: Records, landmark_h: float) -> None:
@@ -82,8 +90,8 @@ def _moved(
     fields = {name: getattr(now, name).copy() for name in ROWS}
     method, messages = list(now.method), list(now.messages)
     z = target.z(now.draws)
-    back = np.linalg.pinv(target.root)
-    whitened = back @ now.covariance @ back.T + np.eye(d) - back @ target.root
+    back = np.linalg.inv(target.root)
+    whitened = back @ now.covariance @ back.T
     factor: Array = np.asarray(np.linalg.cholesky(whitened))[:, None].repeat(target.classes, axis=1)
     share = np.tile(np.asarray(target.population.shares, float), (n, 1))
     centre = target.z(now.mode)[:, None].repeat(target.classes, axis=1)

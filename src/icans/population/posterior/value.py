@@ -31,9 +31,10 @@ class Posterior:
 
     ``names``: of the D random effects. ``draws``: (n, S, D), with normalised ``log_weights`` (n, S), latent ``classes``
     (n, S; 0 without a mixture) and the log-likelihood of each patient's records at each draw, ``log_likelihood`` (n,
-    S). ``mode`` (n, D) and ``covariance`` (n, D, D): of the Laplace approximation (of the most probable class).
-    ``k_hat``: (n,), Pareto shape of the importance weights (above 0.7: not to be trusted), 0 where there are none.
-    ``log_evidence``: (n,), log of the records' marginal probability. ``method``: per patient, of :data:`METHODS`.
+    S; NaN where Laplace's method did not need it). ``mode`` (n, D) and ``covariance`` (n, D, D): of the Laplace
+    approximation (of the most probable class). ``k_hat``: (n,), Pareto shape of the importance weights (above 0.7: not
+    to be trusted), 0 where there are none. ``log_evidence``: (n,), log of the records' marginal probability.
+    ``method``: per patient, of :data:`METHODS`.
     ``messages``: per patient what was noticed, with what to do. ``fit_digest``, ``data_digest``: of what it rests on.
     """
 
