@@ -94,7 +94,11 @@ def morris(
     from SALib.analyze import morris as analyse
     from SALib.sample import morris as sample
 
-    problem = _problem(varied)
+    # Levels of a normal lie within its central 95 %: its ends are infinite.
+    ends = [
+        Varied(v.name, low=v.middle - 1.96 * v.sd, high=v.middle + 1.96 * v.sd) if v.sd > 0.0 else v for v in varied
+    ]
+    problem = _problem(ends)
     levels = 4
     x = sample.sample(problem, trajectories, num_levels=levels, seed=seed)
     y, failed = _filled(model(x))

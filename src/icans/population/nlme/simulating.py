@@ -133,19 +133,22 @@ def _events(errors: Array, u: Array, chosen: Selection, k: int, sets: int, rng: 
     m, _ = chosen.places[k]
     role, time = np.asarray(chosen.of("role", k)), np.asarray(chosen.of("time_h", k), dtype=float)
     weight = np.asarray(chosen.of("weight", k), dtype=float)
-    node = role == NODE
-    risk = weight[node] * np.exp(errors[0] + errors[1] * u[node])
-    bar = rng.exponential(size=sets)
+    node = np.flatnonzero(role == NODE)
+    node = node[np.lexsort((time[node], m[node]))]
+    who, t, hours = m[node], time[node], weight[node]
+    total = np.cumsum(hours * np.exp(errors[0] + errors[1] * u[node]))
+    first = np.searchsorted(who, np.arange(sets))
+    last = np.searchsorted(who, np.arange(sets), side="right") - 1
     out = np.full(sets, np.nan)
-    for one in range(sets):
-        mine = m[node] == one
-        order = np.argsort(time[node][mine])
-        total = np.cumsum(risk[mine][order])
-        if len(total) and total[-1] > bar[one]:
-            j = int(np.searchsorted(total, bar[one]))
-            before, t = (total[j - 1] if j else 0.0), time[node][mine][order]
-            start = t[j - 1] if j else max(0.0, t[0] - weight[node][mine][order][0])
-            out[one] = start + (t[j] - start) * (bar[one] - before) / (total[j] - before)
+    known = last >= first
+    base = np.where(first > 0, total[np.maximum(first, 1) - 1], 0.0)
+    bar = base + rng.exponential(size=sets)
+    happened = known & (np.where(known, total[np.maximum(last, 0)], -np.inf) > bar)
+    j = np.searchsorted(total, bar[happened], side="right")
+    begin = j == first[happened]
+    before = np.where(begin, base[happened], total[np.maximum(j, 1) - 1])
+    start = np.where(begin, np.maximum(0.0, t[j] - hours[j]), t[np.maximum(j, 1) - 1])
+    out[happened] = start + (t[j] - start) * (bar[happened] - before) / (total[j] - before)
     return out
 
 
