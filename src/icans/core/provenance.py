@@ -7,6 +7,7 @@ import json
 import platform
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -45,6 +46,7 @@ class Provenance:
         return cls(**{**value, "notes": tuple(value.get("notes", ()))})
 
 
+@cache
 def package_version() -> str:
     """The version of this package, ``"unknown"`` when it runs from a bare tree."""
     try:
