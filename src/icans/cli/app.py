@@ -159,6 +159,25 @@ def simulate(
 
 
 @app.command()
+def fit(
+    file: Annotated[Path, typer.Argument(help="The file of a fit (TOML): data, model, parameters, estimator.")],
+    output: Output = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a population model (nonlinear mixed effects); results folder with fit.html out."""
+    with guarded(json, quiet):
+        from icans.study.fit import run_fit
+        from icans.study.fit_config import read_fit_config
+        from icans.study.simulate_flags import command_line
+
+        result = run_fit(read_fit_config(file), output=output, overwrite=overwrite, command=command_line(),
+                         folder_of_file=file.parent)  # fmt: skip
+        answer(result.as_dict(), result.text(), json)
+
+
+@app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(help="A data set; without it, the list.")] = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Download it into the cache (the licence is shown).")] = False,
