@@ -112,8 +112,8 @@ def _arrival(objective: Objective, done: Descent[Evaluation]) -> list[str]:
     if done.promised < 1e-2:
         return [f"Converged to the resolution of the objective ({seen}): the solver's error hides smaller changes. "
                 "Tighten the solver's tolerance if more digits matter."]  # fmt: skip
-    return [f"Stopped: no lower objective along the direction of descent ({seen}). Tighten the solver, start from other "
-            "values (multi_start), or look for parameters that the data do not determine."]  # fmt: skip
+    return [f"Stopped: no lower objective along the direction of descent ({seen}). Tighten the solver, start from "
+            "other values (multi_start), or look for parameters that the data do not determine."]  # fmt: skip
 
 
 def _variances(bound: Bound, population: Population) -> list[str]:
@@ -126,8 +126,8 @@ def _variances(bound: Bound, population: Population) -> list[str]:
         for j, p in enumerate(order):
             name = bound.model.parameters[p].name
             if sd[j] < COLLAPSED:
-                out.append(f"The SD of {name} {word} collapsed to {sd[j]:.2g}: the data show no variation. Set {key} of "
-                           f"{name} to 0 and fit again.")  # fmt: skip
+                out.append(f"The SD of {name} {word} collapsed to {sd[j]:.2g}: the data show no variation. Set {key} "
+                           f"of {name} to 0 and fit again.")  # fmt: skip
             for i in range(j):
                 r = matrix[i, j] / (sd[i] * sd[j])
                 if abs(r) > PERFECT:
@@ -147,8 +147,8 @@ def _certainty(errors: StandardErrors | None, chosen: FoceiSettings) -> list[str
         return [f"Condition number {errors.condition:.3g}: {', '.join(errors.weakest)} are hardly told apart. Look at "
                 "their profiles; fix one, or give a prior."]  # fmt: skip
     if chosen.covariance != "R" and len(errors.scores) < 3 * len(errors.r):
-        return [f"{len(errors.scores)} subjects for {len(errors.r)} parameters: sandwich standard errors are unreliable "
-                "with so few; compare with covariance='R' or a bootstrap."]  # fmt: skip
+        return [f"{len(errors.scores)} subjects for {len(errors.r)} parameters: sandwich standard errors are "
+                "unreliable with so few; compare with covariance='R' or a bootstrap."]  # fmt: skip
     return []
 
 
@@ -160,6 +160,6 @@ def _shrinkage(bound: Bound, got: Evaluation) -> list[str]:
         shrunk = 1.0 - float(np.std(mode[:, j])) / sd if sd > COLLAPSED else 0.0
         if shrunk > SHRUNK:
             name = bound.model.parameters[p].name
-            out.append(f"Shrinkage of {name}: {100 * shrunk:.0f} %. Individual values say little of it; do not plot them "
-                       "against covariates.")  # fmt: skip
+            out.append(f"Shrinkage of {name}: {100 * shrunk:.0f} %. Individual values say little of it; do not plot "
+                       "them against covariates.")  # fmt: skip
     return out

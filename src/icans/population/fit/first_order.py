@@ -8,7 +8,7 @@ or Laplace.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -230,11 +230,11 @@ def _conditional(
     inverse = np.linalg.inv(modes.precision)
     solved = line.by_b @ inverse
     size = (solved * line.by_b).sum(axis=2)
-    by_phi = 2.0 * np.einsum("mrd,mrqd->mq", weight[..., None] * solved, twice, optimize=True)
+    by_phi = 2.0 * np.einsum("mrd,mrqd->mq", weight[..., None] * solved, twice)
     u = np.linalg.solve(exact, (by_phi @ load)[..., None])[..., 0]
     along = (line.by_b * u[:, None, :]).sum(axis=2)
     total = by_phi - np.einsum("mr,mrq->mq", weight * (along + 2.0 * residual), line.by_phi)
-    total += np.einsum("mr,mrqd,md->mq", weight * residual, twice, u, optimize=True)
+    total += np.einsum("mr,mrq->mq", weight * residual, (twice @ u[:, None, :, None])[..., 0])
     # What every row's SD does: to its density, to the information, to the mode.
     by_s = weight / t.s * (2.0 * (t.s**2 - residual**2) - 2.0 * size - 2.0 * residual * along)
     total += np.einsum("mr,mrq->mq", by_s, t.s_phi)
@@ -264,7 +264,7 @@ def _first_order(
     twice = _twice(bound, t, t.phi, t.line, accuracy)
     slope_v = inverse - solved[:, :, None] * solved[:, None, :]
     vg = slope_v @ g
-    total = 2.0 * np.einsum("mrd,mrqd->mq", vg @ sigma, np.where(mask[..., None, None], twice, 0.0), optimize=True)
+    total = 2.0 * np.einsum("mrd,mrqd->mq", vg @ sigma, np.where(mask[..., None, None], twice, 0.0))
     total -= 2.0 * np.einsum("mr,mrq->mq", solved, np.where(mask[..., None], t.line.by_phi, 0.0))
     by_s = np.where(mask, 2.0 * t.s * np.diagonal(slope_v, axis1=1, axis2=2), 0.0)
     total += np.einsum("mr,mrq->mq", by_s, t.s_phi)
@@ -280,8 +280,3 @@ def _slopes(bound: Bound, t: Typical, total: Array, sigma: Array, by_s: Array) -
         gamma += sigma[:, at, at]
     errors = sum_errors(t.frame, by_s[..., None] * t.s_e)
     return Slopes(total.reshape(n, o, p).sum(axis=1)[None], sigma[:, :d, :d], gamma, errors, np.ones((n, 1)))
-
-
-def first_order_settings(accuracy: Accuracy) -> Accuracy:
-    """Accuracy of first-order methods: that of the model."""
-    return replace(accuracy)

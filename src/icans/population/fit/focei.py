@@ -40,9 +40,9 @@ class FoceiSettings:
 
     ``method``: ``"focei"``, ``"laplace"`` (exact Hessian; for categorical data and few observations), ``"foce"`` (no
     interaction), ``"fo"``. ``tolerance``: fall of the objective still promised at which the fit has converged.
-    ``covariance``: ``"sandwich"`` (R^-1 S R^-1, NONMEM's default), ``"R"``, ``"S"``, ``"none"``. ``explore``: draws of
-    random effects tried as further starts of every subject's mode at the first evaluation. ``accuracy``: None chooses by
-    the structural model.
+    ``covariance``: ``"sandwich"`` (R^-1 S R^-1, NONMEM's default), ``"R"``, ``"S"``, ``"none"``. ``explore``: draws
+    of random effects tried as further starts of every subject's mode at the first evaluation. ``accuracy``: None
+    chooses by the structural model.
     """
 
     method: str = "focei"

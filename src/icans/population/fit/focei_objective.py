@@ -132,6 +132,15 @@ class Motion:
     pull: Array
     precision: Array
 
+    @property
+    def bowl(self) -> Array | None:
+        """The Hessians, where all are positive definite."""
+        try:
+            np.linalg.cholesky(self.hessian)
+        except np.linalg.LinAlgError:
+            return None
+        return self.hessian
+
     def ahead(self, bound: Bound, here: Population, there: Population, mode: Array, cls: int) -> Array:
         """Modes expected at another population, to first order; (N, D)."""
         move = means(bound, there, cls) - means(bound, here, cls)
@@ -151,14 +160,15 @@ def evaluate(
     classes = len(population.shares)
     parts = []
     for c in range(classes):
-        begin = None
+        begin, curvature = None, None
         if near is not None:
             begin = near.modes[c].mode
             if near.motion:
                 begin = near.motion[c].ahead(bound, near.population, population, begin, c)
+                curvature = near.motion[c].bowl
         modes = find_modes(
             bound, population, begin, cls=c, tolerance=accuracy.inner, iterations=accuracy.iterations,
-            explore=explore, seed=seed, restart=near is None,
+            explore=explore, seed=seed, restart=near is None, curvature=curvature,
         )  # fmt: skip
         parts.append(_class(bound, population, c, modes, accuracy, laplace, gradient))
     objective = np.stack([p.objective for p in parts], axis=1)
@@ -263,7 +273,7 @@ def _focei_part(a: Around, inverse: Array, accuracy: Accuracy) -> tuple[Array, A
     solved = a.jb @ inverse
     size = (solved * a.jb).sum(axis=2)
     by_phi = np.einsum("mr,mrq->mq", a.bend.information_u * size, a.at.jac)
-    by_phi += 2.0 * np.einsum("mrd,mrqd->mq", a.rows.information[..., None] * solved, a.twice, optimize=True)
+    by_phi += 2.0 * np.einsum("mrd,mrqd->mq", a.rows.information[..., None] * solved, a.twice)
     return by_phi, sum_errors(a.frame, a.bend.information_e * size[..., None])
 
 
@@ -273,8 +283,8 @@ def _laplace_part(a: Around, inverse: Array, accuracy: Accuracy) -> tuple[Array,
     size = (solved * a.jb).sum(axis=2)
     curved = np.einsum("mde,mrde->mr", inverse, a.bb)
     by_phi = np.einsum("mr,mrq->mq", a.bend.third * size + a.bend.second * curved, a.at.jac)
-    by_phi += 2.0 * np.einsum("mrd,mrqd->mq", a.bend.second[..., None] * solved, a.twice, optimize=True)
-    roots = np.linalg.cholesky(inverse)
+    by_phi += 2.0 * np.einsum("mrd,mrqd->mq", a.bend.second[..., None] * solved, a.twice)
+    roots = np.asarray(np.linalg.cholesky(inverse), dtype=np.float64)
     # Steps along the directions of the posterior, bounded in the units of the parameters.
     longest = np.abs(roots).max(axis=(1, 2), initial=1e-12)
     step = (accuracy.step2 * np.maximum(a.step.max(axis=1) / accuracy.step, 1e-12) / longest)[:, None]
@@ -293,7 +303,7 @@ def _assembled(
     u = _solve(exact, by_phi @ a.load)
     along = (a.jb * u[:, None, :]).sum(axis=2)
     phi = by_phi + np.einsum("mr,mrq->mq", a.bend.second * along - 2.0 * a.rows.slope, a.at.jac)
-    phi += np.einsum("mr,mrqd,md->mq", a.rows.slope, a.twice, u, optimize=True)
+    phi += np.einsum("mr,mrq->mq", a.rows.slope, (a.twice @ u[:, None, :, None])[..., 0])
     errors = by_errors + sum_errors(a.frame, a.bend.slope_e * along[..., None] - 2.0 * a.rows.errors)
     pull = modes.mode @ a.prior
     turn = u @ a.prior

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from icans.population.nlme.likelihood import Bound, psi_of
 from icans.population.nlme.observed import Observation, Outcome
 from icans.population.nlme.population import Population
-from icans.population.nlme.rows import Selection
-from icans.population.nlme.terms import Columns, spread, terms
+from icans.population.nlme.rows import Columns, Selection
+from icans.population.nlme.terms import spread, terms
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class RowTerms:
-    """Of M sets' rows: log-likelihood, slope and information by the predictor (M, R); slopes by own errors (M, R, J)."""
+    """Of M sets' rows: log-likelihood, slope and information by the predictor (M, R); slopes by errors (M, R, J)."""
 
     logp: Array
     slope: Array
@@ -85,10 +85,8 @@ class Bends:
 
 def make_frame(bound: Bound, chosen: Selection) -> Frame:
     """The rows of a selection."""
-    names = ("role", "value", "limit", "weight", "previous", "batch")
-    parts = [Columns(**{n: chosen.of(n, k) for n in names}) for k in range(len(chosen.places))]  # type: ignore[arg-type]
     widest = max((len(own) for own in bound.own), default=0)
-    return Frame(bound, chosen, tuple(parts), bound.rows.observed[chosen.who] >= 0, widest)
+    return Frame(bound, chosen, chosen.columns, bound.rows.observed[chosen.who] >= 0, widest)
 
 
 def predict(bound: Bound, phi: Array, chosen: Selection) -> Predicted:
@@ -196,7 +194,7 @@ def sum_errors(frame: Frame, values: Array) -> Array:
 
 
 def steps_of_b(bound: Bound, phi: Array, spread_b: Array, step: float) -> Array:
-    """Steps along each random effect, (M, D): ``step`` in units of a scale (log, logit: 1; normal: the value's size)."""
+    """Steps along each random effect, (M, D): ``step`` in units of a scale (log, logit 1; normal: the value)."""
     out = np.empty((len(phi), bound.size))
     for d in range(bound.size):
         o, p = np.argwhere(bound.loading[:, :, d] > 0.0)[0]

@@ -1,8 +1,9 @@
 """Where each subject's random effects are most likely, given data and population: all subjects at once.
 
-Levenberg-Marquardt ascent of the joint log density of observations and random effects; the curvature is the
-information of the observations plus that of the population (Gauss-Newton). Only subjects that have not arrived are
-solved again. A subject without a finite likelihood at its start begins at 0, then at draws of the population.
+Quasi-Newton ascent of the joint log density of observations and random effects: the first curvature is the information
+of the observations plus that of the population (Gauss-Newton), BFGS updates make it exact, and steps that do not rise
+are damped (Levenberg-Marquardt). Only subjects that have not arrived are solved again. A subject without a finite
+likelihood at its start begins at 0, then at draws of the population.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 LOG_2PI = float(np.log(2.0 * np.pi))
-#: Damping beyond which no shorter step is tried; a Newton step (in posterior SDs) that still counts as arrived then.
-MOST_DAMPING, NEAR = 1e8, 1e-3
+#: Damping beyond which no shorter step is tried; a Newton step (in posterior SDs) that still counts as arrived then;
+#: steps without a rise after which a climb is taken to hang at a kink.
+MOST_DAMPING, NEAR, STUCK = 1e8, 1e-3, 3
 #: Draws from the population tried for a subject whose start has no likelihood, and how many of the best are climbed.
 DRAWS, CLIMBED = 64, 3
 NO_LIKELIHOOD = "no finite likelihood at any random effects tried: look at its units, times, doses and censoring"
-NOT_ARRIVED = "the climb to the mode did not arrive: its data may not determine the effects; give more iterations"
+NOT_ARRIVED = (
+    "the climb to the mode stopped short of a flat top: a kink of the model (a lag or a switch at a sampling time), or "
+    "effects that its data do not determine; its part of the likelihood is approximate"
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Climb:
 
 def find_modes(
     bound: Bound, population: Population, start_b: Array | None = None, *, cls: int = 0, tolerance: float = 1e-6,
-    iterations: int = 100, explore: int = 0, seed: int = 0, restart: bool = True,
+    iterations: int = 100, explore: int = 0, seed: int = 0, restart: bool = True, curvature: Array | None = None,
 ) -> Modes:  # fmt: skip
     """Modes of the random effects of all subjects.
 
@@ -93,12 +98,14 @@ def find_modes(
     restart
         Climb again from elsewhere where a climb did not arrive (a kink of the model at an observation: a lag). Those
         without a likelihood always are.
+    curvature
+        Hessians (N, D, D) of minus the joint log density from nearby, where they are known (saves steps).
     """
     mean, who = means(bound, population, cls), np.arange(len(bound))
     begin = np.zeros((len(bound), bound.size)) if start_b is None else np.array(start_b, dtype=np.float64)
     if explore and bound.size:
         begin = _best_of(bound, population, mean, who, begin, explore, seed)
-    found = climb(bound, population, mean, who, begin, tolerance, iterations)
+    found = climb(bound, population, mean, who, begin, tolerance, iterations, curvature)
     lost = np.flatnonzero(~found.arrived)
     if not restart:
         lost = lost[~np.isfinite(found.height[lost])]
@@ -113,35 +120,60 @@ def find_modes(
 
 
 def climb(
-    bound: Bound, population: Population, mean: Array, who: Ints, begin: Array, tolerance: float, iterations: int
-) -> Climb:
-    """M climbs of the subjects ``who`` (M,) with typical values ``mean`` (M, P), from ``begin`` (M, D)."""
+    bound: Bound, population: Population, mean: Array, who: Ints, begin: Array, tolerance: float, iterations: int,
+    curvature: Array | None = None,
+) -> Climb:  # fmt: skip
+    """M climbs of the subjects ``who`` (M,) with typical values ``mean`` (M, P), from ``begin`` (M, D).
+
+    ``curvature``: (M, D, D), a better Hessian of minus the joint log density than the information, where one is known.
+    """
     prior, constant = prior_precision(bound, population)
     b, m, d = begin.copy(), len(who), bound.size
     height, slope, precision = _look(bound, population, mean, who, b, prior, constant)
     done = Climb(b, height, slope, precision, np.isfinite(height) & (d == 0))
-    damping = np.zeros(m)
+    inverse: Array = np.asarray(np.linalg.inv(precision if curvature is None else curvature), dtype=np.float64)
+    damping, growth, tiny = np.zeros(m), np.full(m, 4.0), np.zeros(m, dtype=np.int64)
     active = np.flatnonzero(np.isfinite(height) & ~done.arrived)
     while len(active) and done.iterations < iterations:
         done.iterations += 1
-        step, length = _steps(done, damping, active)
-        spent = damping[active] > MOST_DAMPING
-        near = length < np.where(spent, NEAR, tolerance)
-        done.arrived[active[near]] = True
-        on = ~near & ~spent
+        step, length = _steps(done, inverse, damping, active)
+        done.arrived[active[length < tolerance]] = True
+        on = (length >= tolerance) & (damping[active] <= MOST_DAMPING) & (tiny[active] < STUCK)
         active, step, length = active[on], step[on], length[on]
         if len(active) == 0:
             break
         there = _look(bound, population, mean[active], who[active], b[active] + step, prior, constant)
         # Where the step is so short that heights differ by rounding, the slope decides.
-        slack = 1e-12 * (1.0 + np.abs(height[active]))
-        better = there[0] >= height[active] - np.where(length < 1e-3, slack, 0.0)
+        slack = np.where(length < 1e-3, 1e-12 * (1.0 + np.abs(height[active])), 0.0)
+        better = there[0] >= height[active] - slack
         up, down = active[better], active[~better]
+        tiny[up] = np.where((there[0][better] - height[up] < 1e-9) & (length[better] > NEAR), tiny[up] + 1, 0)
+        inverse[up] = _turned(inverse[up], step[better], slope[up] - there[1][better])
+        held = up[damping[up] > 0.0]
         b[up] += step[better]
         height[up], slope[up], precision[up] = (part[better] for part in there)
-        damping[up] = np.where(damping[up] > 1e-6, damping[up] / 10.0, 0.0)
-        damping[down] = np.maximum(10.0 * damping[down], 1e-2)
+        inverse[held] = np.linalg.inv(precision[held])
+        damping[up], growth[up] = np.where(damping[up] > 1e-3, damping[up] / 5.0, 0.0), 4.0
+        damping[down] = np.maximum(growth[down] * damping[down], 1e-2)
+        growth[down] *= 2.0
+    near = np.flatnonzero(~done.arrived & np.isfinite(height))
+    if len(near):
+        done.arrived[near] = _steps(done, inverse, np.zeros(m), near)[1] < NEAR
     return done
+
+
+def _turned(inverse: Array, move: Array, turn: Array) -> Array:
+    """BFGS updates of many inverse Hessians; left as they are where the curvature along the move is not positive."""
+    curve = (move * turn).sum(axis=1)
+    bent = (inverse @ turn[..., None])[..., 0]
+    size = (bent * turn).sum(axis=1)
+    good = (curve > 1e-4 * size) & (curve > 1e-300)
+    safe = np.where(good, curve, 1.0)
+    part = move[:, :, None] * bent[:, None, :]
+    scale = (1.0 + size / safe) / safe
+    out = inverse + scale[:, None, None] * move[:, :, None] * move[:, None, :]
+    out -= (part + np.swapaxes(part, 1, 2)) / safe[:, None, None]
+    return np.asarray(np.where(good[:, None, None], out, inverse))
 
 
 def prior_precision(bound: Bound, population: Population) -> tuple[Array, float]:
@@ -149,7 +181,7 @@ def prior_precision(bound: Bound, population: Population) -> tuple[Array, float]
     if bound.size == 0:
         return np.zeros((0, 0)), 0.0
     factor = np.linalg.cholesky(covariance(bound, population))
-    root = np.linalg.solve(factor, np.eye(bound.size))
+    root = np.asarray(np.linalg.solve(factor, np.eye(bound.size)), dtype=np.float64)
     return root.T @ root, float(-np.log(np.diag(factor)).sum() - 0.5 * bound.size * LOG_2PI)
 
 
@@ -166,16 +198,17 @@ def _look(
     return here.logp - 0.5 * (pull * b).sum(axis=1) + constant, score - pull, information + prior
 
 
-def _steps(done: Climb, damping: Array, active: Ints) -> tuple[Array, Array]:
-    """Damped Newton steps of the active climbs, and the lengths of undamped ones in SDs."""
-    matrix, slope = done.precision[active], done.slope[active]
-    full = np.linalg.solve(matrix, slope[..., None])[..., 0]
+def _steps(done: Climb, inverse: Array, damping: Array, active: Ints) -> tuple[Array, Array]:
+    """Quasi-Newton steps of the active climbs (damped: with the information); lengths of undamped ones, in SDs."""
+    slope = done.slope[active]
+    full = (inverse[active] @ slope[..., None])[..., 0]
     length = np.sqrt(np.maximum((full * slope).sum(axis=1), 0.0))
-    held = damping[active] > 0.0
-    if held.any():
-        size = np.diagonal(matrix[held], axis1=1, axis2=2) * damping[active[held], None]
-        full[held] = np.linalg.solve(matrix[held] + size[:, :, None] * np.eye(matrix.shape[1]),
-                                     slope[held][..., None])[..., 0]  # fmt: skip
+    held = np.flatnonzero(damping[active] > 0.0)
+    if len(held):
+        matrix = done.precision[active[held]]
+        size = np.diagonal(matrix, axis1=1, axis2=2) * damping[active[held], None]
+        heavy = matrix + size[:, :, None] * np.eye(matrix.shape[1])
+        full[held] = np.linalg.solve(heavy, slope[held][..., None])[..., 0]
     return full, length
 
 

@@ -82,7 +82,7 @@ def hessian(objective: Objective, point: Point[Evaluation], step: float = STEP) 
 
 
 def condition_of(r: Array, names: tuple[str, ...]) -> tuple[float, tuple[str, ...]]:
-    """Condition number of a Hessian scaled to unit diagonal, and the parameters that its weakest direction is made of."""
+    """Condition number of a Hessian scaled to unit diagonal, and the parameters of its weakest direction."""
     if not np.isfinite(r).all() or len(r) == 0:
         return (np.inf, ()) if len(r) else (1.0, ())
     size = np.sqrt(np.abs(np.diag(r)))

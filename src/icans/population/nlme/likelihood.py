@@ -7,7 +7,6 @@ solved together. A set that cannot be solved has a log-likelihood of minus infin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +21,7 @@ from icans.population.nlme.population import ErrorParameter, Population, error_l
 from icans.population.nlme.records import Records
 from icans.population.nlme.rows import Rows, Selection, make_rows
 from icans.population.nlme.structural import Solver
-from icans.population.nlme.terms import Columns, Terms, terms
+from icans.population.nlme.terms import Terms, terms
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -197,7 +196,7 @@ class Local:
         """Score (M, D) and information (M, D, D) in the random effects."""
         load = bound.loading.reshape(-1, bound.size)
         score = self.score.reshape(len(self.score), -1) @ load
-        return score, np.einsum("ad,mab,be->mde", load, self.information, load, optimize=True)
+        return score, load.T @ self.information @ load
 
 
 def local(bound: Bound, population: Population, phi: Array, chosen: Selection) -> Local:
@@ -237,7 +236,6 @@ def _parts(bound: Bound, population: Population, psi: Array, chosen: Selection, 
         if len(at[0]) == 0:
             continue
         what = bound.model.observed[k]
-        names: Mapping[str, npt.NDArray[np.generic]] = {n: chosen.of(n, k) for n in COLUMN_NAMES}
         mine = tuple(bound.layout[j] for j in bound.own[k])
         u = f[at]
         if isinstance(what, Outcome):
@@ -247,11 +245,8 @@ def _parts(bound: Bound, population: Population, psi: Array, chosen: Selection, 
             if what.frailty is not None:
                 u = u + psi[at[0], 0, bound.model.names.index(what.frailty)]
         with np.errstate(invalid="ignore"):
-            out.append((k, terms(what, mine, population.errors[bound.own[k]], u, Columns(**names))))  # type: ignore[arg-type]
+            out.append((k, terms(what, mine, population.errors[bound.own[k]], u, chosen.columns[k])))
     return out
-
-
-COLUMN_NAMES = ("role", "value", "limit", "weight", "previous", "batch")
 
 
 def _link_slope(bound: Bound, k: int, f: Array) -> Array:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -55,6 +56,18 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """The columns of :class:`~icans.population.nlme.rows.Rows` at n rows that observe one thing."""
+
+    role: Ints
+    value: Array
+    limit: Array
+    weight: Array
+    previous: Array
+    batch: Ints
+
+
+@dataclass(frozen=True)
 class Selection:
     """The rows of M parameter sets of subjects ``who``; ``places[k]``: set and row of all rows that observe k."""
 
@@ -67,6 +80,12 @@ class Selection:
         m, r = self.places[k]
         column: npt.NDArray[np.generic] = getattr(self.rows, name)[self.who[m], r]
         return column
+
+    @cached_property
+    def columns(self) -> tuple[Columns, ...]:
+        """What the terms of each observable need, gathered once."""
+        names = ("role", "value", "limit", "weight", "previous", "batch")
+        return tuple(Columns(**{n: self.of(n, k) for n in names}) for k in range(len(self.places)))  # type: ignore[arg-type]
 
 
 def make_rows(model: NlmeModel, records: Records, *, empty: bool = False) -> Rows:

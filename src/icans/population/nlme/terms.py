@@ -18,6 +18,7 @@ from icans.population.nlme.observed import Observation, Outcome
 from icans.population.nlme.population import ErrorParameter
 from icans.population.nlme.records import INTERVAL, LEFT, QUANTIFIED, RIGHT
 from icans.population.nlme.rows import EVENT, NODE
+from icans.population.nlme.rows import Columns as Columns
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -34,18 +35,6 @@ class Terms:
     slope: Array
     information: Array
     errors: Array
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The columns of :class:`~icans.population.nlme.rows.Rows` at n rows that observe one thing."""
-
-    role: Ints
-    value: Array
-    limit: Array
-    weight: Array
-    previous: Array
-    batch: Ints
 
 
 def terms(what: Observation | Outcome, mine: tuple[ErrorParameter, ...], errors: Array, u: Array, c: Columns) -> Terms:
