@@ -17,7 +17,7 @@ from numba import njit
 NEAR2, NEAR3, NEAR4 = 0.5, 0.3, 1.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def conv2(a: float, b: float, ea: float, eb: float, t: float) -> float:
     """Of two exponentials with rates a, b (per hour); ``ea`` = exp(-a t), ``eb`` = exp(-b t)."""
     if a > b:
@@ -30,7 +30,7 @@ def conv2(a: float, b: float, ea: float, eb: float, t: float) -> float:
     return -ea * math.expm1(-x) / (b - a)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def conv3(a: float, b: float, c: float, ea: float, eb: float, ec: float, t: float) -> float:
     """Of three exponentials."""
     if a > b:
@@ -54,7 +54,7 @@ def conv3(a: float, b: float, c: float, ea: float, eb: float, ec: float, t: floa
             return ea * t * t * total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def conv4(
     a: float, b: float, c: float, d: float, ea: float, eb: float, ec: float, ed: float, t: float
 ) -> float:  # fmt: skip
