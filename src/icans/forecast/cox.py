@@ -14,6 +14,7 @@ doi 10.1002/sim.4780132307.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,24 +71,41 @@ class PenalisedCox:
         NotEstimableError
             No event with positive weight, missing or infinite values, or a singular information matrix.
         """
+        return self.fit_path([self.alpha], X, time, event, weights=weights, strata=strata)[0]
+
+    def fit_path(
+        self,
+        alphas: Sequence[float | tuple[float, ...]],
+        X: ArrayLike,
+        time: ArrayLike,
+        event: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        strata: ArrayLike | None = None,
+    ) -> list[FittedCox]:
+        """One model for each penalty, each begun where the one before ended (``alpha`` itself plays no part).
+
+        Penalties are best given from the strongest to the weakest. The other parameters and what is raised are
+        those of :meth:`fit`.
+        """
         x, t, d, w, s = _checked(X, time, event, weights, strata)
         centre = np.average(x, axis=0, weights=w)
         scale = np.ones(x.shape[1])
         if self.standardise:
             spread = np.sqrt(np.average((x - centre) ** 2, axis=0, weights=w))
             scale = np.where(spread > 0, spread, 1.0)
-        penalty = _penalty(self.alpha, x.shape[1])
         design = Design.build((x - centre) / scale, t, d, w, s, self.ties)
-        beta, likelihood, information, converged = newton(design, penalty)
-        labels = np.unique(s)
-        return FittedCox(
-            coefficients=beta / scale,
-            centre=centre,
-            information=information * np.outer(scale, scale),
-            log_likelihood=likelihood,
-            converged=converged,
-            baseline=tuple((label, *_breslow(design, beta, code)) for code, label in enumerate(labels.tolist())),
-        )
+        labels = np.unique(s).tolist()
+        fitted, beta = [], np.zeros(x.shape[1])
+        for alpha in alphas:
+            beta, likelihood, information, converged = newton(design, _penalty(alpha, x.shape[1]), beta)
+            baseline = tuple(
+                (label, *steps) for label, steps in zip(labels, _breslow(design, beta, len(labels)), strict=True)
+            )
+            fitted.append(
+                FittedCox(beta / scale, centre, information * np.outer(scale, scale), likelihood, converged, baseline)
+            )
+        return fitted
 
 
 @dataclass(frozen=True)
@@ -190,14 +208,18 @@ def cause_specific_incidence(models: list[FittedCox], X: ArrayLike, times: Array
     return padded[:, :, index]
 
 
-def _breslow(design: Design, beta: Floats, code: int) -> tuple[Floats, Floats]:
-    """Event times of a stratum and Breslow's cumulative baseline hazard just after them."""
+def _breslow(design: Design, beta: Floats, strata: int) -> list[tuple[Floats, Floats]]:
+    """For each stratum: event times and Breslow's cumulative baseline hazard just after them."""
     eta = np.clip(design.x @ beta, -MAX_PREDICTOR, MAX_PREDICTOR)
-    s0 = design.at_risk(design.w * np.exp(eta))
-    mine = design.stratum[design.step_row] == code
-    jump = design.w[design.step_row][mine] / s0[mine]
-    at, index = np.unique(design.time[design.step_row][mine], return_inverse=True)
-    return at, np.cumsum(np.bincount(index, jump, minlength=len(at)))
+    jump = design.w[design.step_row] / design.at_risk(design.w * np.exp(eta))
+    time, stratum = design.time[design.step_row], design.stratum[design.step_row]
+    found = []
+    for code in range(strata):
+        mine = stratum == code
+        at, index = np.unique(time[mine], return_inverse=True)
+        height: Floats = np.cumsum(np.bincount(index, jump[mine], minlength=len(at)), dtype=float)
+        found.append((at, height))
+    return found
 
 
 def _step(at: Floats, height: Floats, grid: Floats) -> Floats:

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 
 from icans.core.random import stream
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summary_columns
 from icans.forecast.models.coherent import coherent
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.outcomes import Horizon
-from icans.forecast.preprocess import PrepareSpec, preprocessor
+from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor
 from icans.forecast.ridge import deviance, expit
 from icans.forecast.tuning import Rule, choose, inner_folds
 
@@ -72,14 +71,14 @@ class Boosting:
         table = table[columns]
         middle = len(horizons) // 2 if self.tune_horizon is None else self.tune_horizon
         count = self.trees[self._tune(table, outcome, horizons[middle], seed)]
-        pipeline = preprocessor(self.prepare).fit(table)
-        frame = pipeline.transform(table)
+        pipeline = preprocessor(self.prepare)
+        X = pipeline.learn(table)
         baseline = DayBaseline.fit(outcome, horizons)
         models = {}
         for horizon in horizons:
             y, weight = labels(outcome, horizon)
-            models[horizon] = self._boost(frame, y, weight, baseline.logit(table, horizon), count, seed)
-        return FittedBoosting(pipeline, frame.columns.tolist(), columns, baseline, models, count)
+            models[horizon] = self._boost(X, y, weight, baseline.logit(table, horizon), count, seed)
+        return FittedBoosting(pipeline, pipeline.names_, columns, baseline, models, count)
 
     def _tune(self, table: pd.DataFrame, outcome: pd.DataFrame, horizon: Horizon, seed: int) -> int:
         mine, folds = inner_folds(outcome, self.inner_folds, seed, "the number of trees")
@@ -87,28 +86,25 @@ class Boosting:
         y, weight = labels(outcome, horizon)
         for k in range(folds):
             train, test = mine != k, mine == k
-            pipeline = preprocessor(self.prepare).fit(table[train])
+            pipeline = preprocessor(self.prepare)
+            inner = pipeline.learn(table[train])
             baseline = DayBaseline.fit(outcome[train], [horizon])
             offset = baseline.logit(table[train], horizon)
-            model = self._boost(
-                pipeline.transform(table[train]), y[train], weight[train], offset, max(self.trees), seed
-            )
+            model = self._boost(inner, y[train], weight[train], offset, max(self.trees), seed)
             if weight[test].sum() == 0:
                 continue
-            start, X = baseline.logit(table[test], horizon), pipeline.transform(table[test])
+            start, X = baseline.logit(table[test], horizon), pipeline.matrix(table[test])
             for j, trees in enumerate(self.trees):
                 losses[k, j] = deviance(y[test], expit(start + _raw(model, X, trees)), weight[test])
         return choose(losses, self.rule)
 
-    def _boost(self, X: pd.DataFrame, y: Floats, weight: Floats, offset: Floats, trees: int, seed: int) -> Any:
+    def _boost(self, X: Floats, y: Floats, weight: Floats, offset: Floats, trees: int, seed: int) -> Any:
         import lightgbm
 
         seen = weight > 0
         if trees == 0 or X.shape[1] == 0 or np.ptp(y[seen]) == 0:
             return None
-        data = lightgbm.Dataset(
-            X.to_numpy(dtype=float)[seen], y[seen], weight=weight[seen], init_score=offset[seen], free_raw_data=True
-        )
+        data = lightgbm.Dataset(X[seen], y[seen], weight=weight[seen], init_score=offset[seen], free_raw_data=True)
         return lightgbm.train(self._parameters(seed), data, num_boost_round=trees)
 
     def _parameters(self, seed: int) -> dict[str, Any]:
@@ -135,7 +131,7 @@ class Boosting:
 class FittedBoosting:
     """One LightGBM model for each horizon (None: no tree)."""
 
-    pipeline: Pipeline
+    pipeline: Preparation
     names: list[str]
     columns: list[str]
     baseline: DayBaseline
@@ -150,7 +146,7 @@ class FittedBoosting:
     def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
         """Probability of the event within the horizon, never falling as it grows."""
         fitted_for(self.models, horizon)
-        X = self.pipeline.transform(table[self.columns])
+        X = self.pipeline.matrix(table[self.columns])
 
         def raw(one: Horizon) -> Floats:
             return expit(self.baseline.logit(table, one) + _raw(self.models[one], X, self.trees))
@@ -162,7 +158,7 @@ class FittedBoosting:
         model = fitted_for(self.models, horizon)
         parts = np.zeros((len(table), len(self.names)))
         if model is not None:
-            X = self.pipeline.transform(table[self.columns]).to_numpy(dtype=float)
+            X = self.pipeline.matrix(table[self.columns])
             parts = np.asarray(model.predict(X, pred_contrib=True))[:, :-1]
         return sum_by_source(pd.DataFrame(parts, index=table.index, columns=self.names))
 
@@ -171,7 +167,7 @@ class FittedBoosting:
         return {"trees": float(self.trees)}
 
 
-def _raw(model: Any, X: pd.DataFrame, trees: int) -> Floats:
+def _raw(model: Any, X: Floats, trees: int) -> Floats:
     if model is None or trees == 0:
         return np.zeros(len(X))
-    return np.asarray(model.predict(X.to_numpy(dtype=float), raw_score=True, num_iteration=trees))
+    return np.asarray(model.predict(X, raw_score=True, num_iteration=trees))

@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 
 from icans.core.errors import NotEstimableError
 from icans.forecast.cox import FittedCox, PenalisedCox
 from icans.forecast.models.base import as_horizon, check_aligned, labels, landmarks, last_value_columns
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.outcomes import COMPETING, EVENT, Horizon
-from icans.forecast.preprocess import PrepareSpec, preprocessor
+from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor
 from icans.forecast.ridge import deviance
 from icans.forecast.tuning import Rule, choose, inner_folds
 
@@ -65,8 +64,8 @@ class LandmarkCox:
         if not (outcome["event"] == EVENT).any():
             raise NotEstimableError("no event in the training data")
         best = self._tune(table, outcome, horizons, seed) if len(self.penalties) > 1 else 0
-        stack = _Stack.fit(self, table)
-        own, rival = stack.hazards(stack.matrix(table), table, outcome, horizons, self.penalties[best])
+        stack, X = _Stack.learn(self, table)
+        (own,), rival = stack.hazards(X, table, outcome, horizons, [self.penalties[best]])
         return FittedLandmarkCox(stack, self.penalties[best], own, rival)
 
     def _tune(self, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int) -> int:
@@ -75,11 +74,12 @@ class LandmarkCox:
         known = [labels(outcome, h) for h in horizons]
         for k in range(folds):
             train, test = mine != k, mine == k
-            stack = _Stack.fit(self, table[train])
-            inner, outer = stack.matrix(table[train]), stack.matrix(table[test])
-            for j, penalty in enumerate(self.penalties):
-                own, rival = stack.hazards(inner, table[train], outcome[train], horizons, penalty)
-                risks = _risks(own, rival, outer, landmarks(table[test]), horizons)
+            seen, held_out = table[train], table[test]
+            stack, inner = _Stack.learn(self, seen)
+            outer, at = stack.matrix(held_out), landmarks(held_out)
+            path, rival = stack.hazards(inner, seen, outcome[train], horizons, self.penalties)
+            for j, own in enumerate(path):
+                risks = _risks(own, rival, outer, at, horizons)
                 pairs = zip(risks, known, strict=True)
                 scored = [deviance(y[test], r, w[test]) for r, (y, w) in pairs if w[test].sum() > 0]
                 losses[k, j] = np.mean(scored) if scored else np.nan
@@ -90,7 +90,7 @@ class LandmarkCox:
 class _Stack:
     """Preprocessing fitted on the training rows, and the design matrix made with it."""
 
-    pipeline: Pipeline
+    pipeline: Preparation
     names: list[str]
     columns: list[str]
     interactions: bool
@@ -98,33 +98,43 @@ class _Stack:
     day_spread: float
 
     @classmethod
-    def fit(cls, model: LandmarkCox, table: pd.DataFrame) -> _Stack:
-        """Learn columns, preprocessing and the scale of the day from the training rows."""
+    def learn(cls, model: LandmarkCox, table: pd.DataFrame) -> tuple[_Stack, Floats]:
+        """Learn columns, preprocessing and the scale of the day from the training rows; and their matrix."""
         # Within a stratum the landmark's day is a constant and carries nothing for the partial likelihood.
         columns = [name for name in model.columns(table.columns.tolist()) if name != "day"]
-        pipeline = preprocessor(model.prepare).fit(table[columns])
-        names = pipeline.transform(table[columns].iloc[:1]).columns.tolist()
+        pipeline = preprocessor(model.prepare)
+        X = pipeline.learn(table[columns])
         day = landmarks(table) / 24.0
-        return cls(pipeline, names, columns, model.interactions, float(day.mean()), float(day.std()) or 1.0)
+        spread = float(day.std()) or 1.0
+        stack = cls(pipeline, pipeline.names_, columns, model.interactions, float(day.mean()), spread)
+        return stack, stack._widened(X, table)
 
     def matrix(self, table: pd.DataFrame) -> Floats:
         """Prepared columns, then (with interactions) their products with the landmark's day."""
-        X = self.pipeline.transform(table[self.columns]).to_numpy(dtype=float)
+        return self._widened(self.pipeline.matrix(table[self.columns]), table)
+
+    def _widened(self, X: Floats, table: pd.DataFrame) -> Floats:
         day = (landmarks(table) / 24.0 - self.day_centre) / self.day_spread
         return np.column_stack([X, X * day[:, None]]) if self.interactions else X
 
     def hazards(
-        self, X: Floats, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], penalty: float
-    ) -> tuple[FittedCox, FittedCox | None]:
-        """Models of the event (with covariates) and of the competing event (baselines only)."""
+        self,
+        X: Floats,
+        table: pd.DataFrame,
+        outcome: pd.DataFrame,
+        horizons: Sequence[Horizon],
+        penalties: Sequence[float],
+    ) -> tuple[list[FittedCox], FittedCox | None]:
+        """Models of the event for each penalty (with covariates) and of the competing event (baselines only)."""
         strata = landmarks(table)
         farthest = np.max([h.window(strata) for h in horizons], axis=0)
         time = np.minimum(outcome["time_h"].to_numpy(dtype=float), farthest)
         code = np.where(outcome["time_h"].to_numpy() <= farthest, outcome["event"].to_numpy(), 0)
         width = len(self.names)
         share = np.repeat([1.0, INTERACTION_PENALTY], [width, X.shape[1] - width])
-        alpha = tuple(share * penalty * max(int((code == EVENT).sum()), 1))
-        own = PenalisedCox(alpha=alpha, ties="efron").fit(X, time, code == EVENT, strata=strata)
+        events = max(int((code == EVENT).sum()), 1)
+        alphas = [tuple(share * penalty * events) for penalty in penalties]
+        own = PenalisedCox(ties="efron").fit_path(alphas, X, time, code == EVENT, strata=strata)
         if not (code == COMPETING).any():
             return own, None
         return own, PenalisedCox().fit(np.empty((len(X), 0)), time, code == COMPETING, strata=strata)

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 
 from icans.core.errors import NotEstimableError
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, last_value_columns
 from icans.forecast.models.coherent import coherent
 from icans.forecast.outcomes import Horizon
-from icans.forecast.preprocess import PrepareSpec, preprocessor, source_column
+from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor, source_column
 from icans.forecast.ridge import RidgeLogistic, deviance, fit_path
 from icans.forecast.tuning import Rule, choose, inner_folds
 
@@ -59,8 +58,7 @@ class LastValueLogistic:
         """Choose a penalty for each horizon inside the training data, then fit on all of it."""
         check_aligned(table, outcome)
         chosen = self._tune(table, outcome, horizons, seed) if len(self.penalties) > 1 else dict.fromkeys(horizons, 0)
-        fold = _Stack.fit(table, outcome, horizons, self)
-        matrix = fold.matrix(table)
+        fold, matrix = _Stack.learn(table, outcome, horizons, self)
         models = {}
         for horizon in horizons:
             penalty = self.penalties[chosen[horizon]]
@@ -79,18 +77,19 @@ class LastValueLogistic:
         known = {h: labels(outcome, h) for h in horizons}
         for k in range(folds):
             train, test = mine != k, mine == k
-            stack = _Stack.fit(table[train], outcome[train], horizons, self)
-            inner, outer = stack.matrix(table[train]), stack.matrix(table[test])
+            seen, held_out = table[train], table[test]
+            stack, inner = _Stack.learn(seen, outcome[train], horizons, self)
+            outer = stack.matrix(held_out)
             for horizon in horizons:
                 y, weight = known[horizon]
                 if weight[test].sum() == 0:
                     continue
-                start = stack.baseline.logit(table[train], horizon)
+                start = stack.baseline.logit(seen, horizon)
                 try:
                     path = fit_path(inner, y[train], weight[train], self.penalties, start)
                 except NotEstimableError:
                     continue
-                offset = stack.baseline.logit(table[test], horizon)
+                offset = stack.baseline.logit(held_out, horizon)
                 losses[horizon][k] = [deviance(y[test], m.probability(outer, offset), weight[test]) for m in path]
         return {h: choose(loss, self.rule) for h, loss in losses.items()}
 
@@ -107,31 +106,31 @@ def _fit_or_none(X: Floats, y: Floats, weight: Floats, penalty: float, offset: F
 class _Stack:
     """Preprocessing and incidence by day, fitted on the same training rows."""
 
-    pipeline: Pipeline
+    pipeline: Preparation
     names: list[str]
     columns: list[str]
     baseline: DayBaseline
 
     @classmethod
-    def fit(
+    def learn(
         cls, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], model: LastValueLogistic
-    ) -> _Stack:
-        """Learn columns, preprocessing and the incidence by day from the training rows."""
+    ) -> tuple[_Stack, Floats]:
+        """Learn columns, preprocessing and the incidence by day from the training rows; and their matrix."""
         columns = model.columns(table.columns.tolist())
-        pipeline = preprocessor(model.prepare).fit(table[columns])
-        names = pipeline.transform(table[columns].iloc[:1]).columns.tolist()
-        return cls(pipeline, names, columns, DayBaseline.fit(outcome, horizons))
+        pipeline = preprocessor(model.prepare)
+        X = pipeline.learn(table[columns])
+        return cls(pipeline, pipeline.names_, columns, DayBaseline.fit(outcome, horizons)), X
 
     def matrix(self, table: pd.DataFrame) -> Floats:
         """Prepared columns, shape (n, p)."""
-        return self.pipeline.transform(table[self.columns]).to_numpy(dtype=float)
+        return self.pipeline.matrix(table[self.columns])
 
 
 @dataclass(frozen=True)
 class FittedLogistic:
     """Coefficients by horizon, on prepared columns."""
 
-    pipeline: Pipeline
+    pipeline: Preparation
     names: list[str]
     columns: list[str]
     baseline: DayBaseline
@@ -162,7 +161,7 @@ class FittedLogistic:
         return {f"penalty, {h.label}": model.penalty for h, model in self.models.items()}
 
     def _matrix(self, table: pd.DataFrame) -> Floats:
-        return self.pipeline.transform(table[self.columns]).to_numpy(dtype=float)
+        return self.pipeline.matrix(table[self.columns])
 
 
 def sum_by_source(parts: pd.DataFrame) -> pd.DataFrame:
