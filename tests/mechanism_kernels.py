@@ -27,6 +27,7 @@ class HandKernel:
     keep: tuple[Any, ...]
     watched: tuple[str, ...] = ()
     sensitivities: tuple[str, ...] = ()
+    apart: int = 0
 
     def address(self, name: str) -> int:
         """Address of a function; 0 if there is none."""

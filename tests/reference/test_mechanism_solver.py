@@ -180,14 +180,14 @@ def test_generated_and_handwritten_kernels_take_the_same_steps() -> None:
     batch = layout.Batch(
         np.array([[0.04, 1e4, 3e7]]), np.zeros((0, 3)), patient, times, np.zeros(0, layout.EVENT),
         np.zeros(0, layout.TRIGGER), np.zeros(0, layout.EVENT), np.zeros((1, 0, 2), np.int64), np.zeros((0, 0, 3)),
-        none, none, np.arange(3), values, np.zeros((1, 3, 3, 0)), np.zeros((1, 3)), np.zeros((1, 0, 0)),
+        none, none, np.arange(3), np.arange(3), values, np.zeros((1, 3, 3, 0)), np.zeros((1, 3)), np.zeros((1, 0, 0)),
     )  # fmt: skip
     options = layout.one_record(layout.OPTIONS, gamma=0.25, exponent=0.25, safety=0.9, shrink=0.2, grow=6.0,
                                 h_max=1e300, max_steps=10000)  # fmt: skip
     space = layout.make_workspace(plan[0], method, np.full(3, 1e-12), 1e-8)
     driver()(
         layout.make_calls(kernel), plan, options, layout.make_work(plan[0], batch.triggers, 0), batch,  # type: ignore[arg-type]
-        layout.make_patterns(kernel, []), space, 0, 1, np.zeros(1, np.int64), np.zeros(1, np.int64),  # type: ignore[arg-type]
+        layout.make_patterns(kernel, []), space, np.zeros(1, np.int64), np.zeros(1, np.int64),  # type: ignore[arg-type]
     )  # fmt: skip
     found = simulate(ROBERTSON, None, (), times, outputs=("A", "B", "C"), control=Control("rodas4", 1e-8, 1e-12))
     assert_allclose(found.values, values, rtol=1e-9)

@@ -31,9 +31,9 @@ def everything(kernel: Kernel, parameters: np.ndarray) -> dict[str, np.ndarray]:
     """What every function of a kernel writes, in the middle of a course (synthetic)."""
     w, n, k = kernel.lanes, kernel.n, len(kernel.sensitivities)
     rng = stream(1, "cpp")
-    sizes = {"p": len(kernel.parameters), "q": kernel.nq, "y": n, "u": len(kernel.inputs), "dy": n, "lu": kernel.nlu,
-             "b": n, "o": len(kernel.outputs), "g": len(kernel.watched), "jv": kernel.nnz, "ghinv": 1, "s": n,
-             "djv": kernel.nnz, "v": 4 * kernel.nnz + n * k}  # fmt: skip
+    sizes = {"p": len(kernel.parameters), "q": kernel.nq, "y": n, "u": len(kernel.inputs), "dy": n,
+             "lu": kernel.nlu + kernel.apart, "b": n, "o": len(kernel.outputs), "g": len(kernel.watched),
+             "jv": kernel.nnz, "ghinv": 1, "v": 4 * kernel.nnz + n * k}  # fmt: skip
     a = {name: np.zeros(size * w) for name, size in sizes.items()}
     a["p"][:] = (parameters[:, None] * np.exp(0.1 * rng.normal(size=(len(parameters), w)))).ravel()
     a["ghinv"][:] = 25.0
@@ -45,7 +45,6 @@ def everything(kernel: Kernel, parameters: np.ndarray) -> dict[str, np.ndarray]:
 
     found = {"prepare": call("prepare", "p", "q"), "initial": call("initial", "q", "y")}
     a["y"][:] = (np.abs(a["y"]) + 0.05) * rng.uniform(0.5, 60.0, a["y"].size)
-    a["s"][:] = rng.normal(size=a["s"].size)
     a["u"][:] = 0.3
     found["rhs"] = call("rhs", "y", "q", "u", "dy")
     found["factor"] = call("factor", "y", "q", "u", "ghinv", "lu")
@@ -54,8 +53,7 @@ def everything(kernel: Kernel, parameters: np.ndarray) -> dict[str, np.ndarray]:
     found["jacobian"] = call("jacobian", "y", "q", "u", "jv")
     found["observe"] = call("observe", "y", "q", "u", "o")
     found["watch"] = call("watch", "y", "q", "u", "g")
-    found["dj_dy"] = call("dj_dy", "y", "q", "u", "s", "djv")
-    for name in ("dfdp", "dj_dp", "observe_jac", "observe_dp"):
+    for name in ("dfdp", "observe_jac", "observe_dp"):
         found[name] = call(name, "y", "q", "u", "v")
     found["initial_dp"] = call("initial_dp", "q", "v")
     return found

@@ -64,7 +64,6 @@ def test_agrees_with_the_reference() -> None:
 def test_results_do_not_depend_on_threads_order_or_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     values = people(23)
     first = simulate(MODEL, values, small_doses(), TIMES, threads=1).values
-    monkeypatch.setattr(module, "CHUNK", 5)
     assert np.array_equal(first, simulate(MODEL, values, small_doses(), TIMES, threads=3).values)
     order = np.random.default_rng(2).permutation(23)
     assert np.array_equal(first[order], simulate(MODEL, values[order], small_doses(), TIMES).values)
@@ -249,9 +248,7 @@ def test_parameters_from_a_table() -> None:
     assert found["CAR_E"][0, 0] < found["CAR_E"][1, 0]
 
 
-def test_interruption_ends_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 8)
-
+def test_interruption_ends_the_threads() -> None:
     def interrupt(done: int, n: int) -> None:
         raise KeyboardInterrupt
 

@@ -74,10 +74,14 @@ class Gradients:
     roots
         The nodes of which derivatives will be asked; nodes with several users among their ancestors are where the
         backward sweeps end.
+    apart
+        Nodes among these that count as variables themselves, with the place that each has among the variables.
     """
 
-    def __init__(self, g: Graph, roots: Iterable[int], bit: int, array: str) -> None:
-        self.g, self.bit, self.array = g, bit, array
+    def __init__(
+        self, g: Graph, roots: Iterable[int], bit: int, array: str, apart: Mapping[int, int] | None = None
+    ) -> None:
+        self.g, self.bit, self.array, self.apart = g, bit, array, dict(apart or {})
         users: dict[int, int] = {}
         roots = list(roots)
         for root in roots:
@@ -100,12 +104,15 @@ class Gradients:
         g = self.g
         result: dict[int, int] = {}
         adjoint = {root: g.one}
-        for node in reversed(self._inside(root)):
+        for node in reversed(self.inside(root)):
             weight = adjoint.get(node, g.zero)
             if weight == g.zero:
                 continue
             if g.ops[node] == "load":
                 place = g.args[node][1]
+                result[place] = g.add(result.get(place, g.zero), weight)
+            elif node in self.apart and node != root:
+                place = self.apart[node]
                 result[place] = g.add(result.get(place, g.zero), weight)
             elif node in self.cuts and node != root:
                 for place, slope in self._known[node].items():
@@ -119,7 +126,7 @@ class Gradients:
                         adjoint[a] = g.add(adjoint.get(a, g.zero), g.mul(weight, slope))
         return {place: node for place, node in sorted(result.items()) if node != g.zero}
 
-    def _inside(self, root: int) -> list[int]:
+    def inside(self, root: int) -> list[int]:
         """Nodes between a root and the cuts and leaves below it, ascending."""
         g, found, pending = self.g, {root}, [root]
         while pending:

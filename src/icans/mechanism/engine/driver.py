@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from icans.mechanism.engine.lanes import apply_events, choose_step, finish, load, set_stop
+from icans.mechanism.engine.blocks import claim
+from icans.mechanism.engine.lanes import apply_events, choose_step, finish, load, set_stop, write_values
 from icans.mechanism.engine.layout import BAD_START, BLOCK, DONE, MANY_STEPS, SMALL_STEP, STOPPED
 from icans.mechanism.engine.roots import cut_steps, settle
 from icans.mechanism.engine.tangent import (
@@ -27,7 +28,6 @@ from icans.mechanism.engine.tangent import (
     spread_theta,
     take_tangents,
     tangent_step,
-    tangents_between,
     write_tangents,
 )  # fmt: skip
 from icans.mechanism.engine.vector import (
@@ -38,6 +38,7 @@ from icans.mechanism.engine.vector import (
     call_4,
     call_5,
     combine,
+    mix,
     norm_1,
     norm_4,
     norm_8,
@@ -108,10 +109,7 @@ def judge(op: Any, me: Any, error: float) -> int:
 def dense(pl: Any, ws: Any) -> None:
     """Coefficients of the dense output of the last attempt."""
     for row in range(pl.dense_rows):
-        at = pl.k + row * pl.m
-        for e in range(pl.m):
-            ws[at + e] = 0.0
-        combine(ws, at, at, pl.u, pl.m, pl.d + row * pl.stages, pl.stages, pl.m)
+        mix(ws, pl.k + row * pl.m, pl.u, pl.u + pl.m, pl.m, pl.d + row * pl.stages, pl.stages - 1, pl.ones, pl.m)
 
 
 @njit
@@ -138,17 +136,29 @@ def write_outputs(c: Any, pl: Any, ws: Any, wk: Any, bt: Any, pt: Any) -> None:
             return
         spread_theta(pl, ws)
         between(ws, pl.y_stage, pl.y, pl.y_new, pl.k, pl.m, pl.dense_rows, pl.theta, pl.m)
-        call_4(ws, c.observe, pl.y_stage, pl.q, pl.rate, pl.o)
+        if bt.plain.shape[0] == 0:
+            call_4(ws, c.observe, pl.y_stage, pl.q, pl.rate, pl.o)
         if pl.directions > 0:
-            tangents_between(pl, ws)
             observe_tangents(c, pl, ws, pt, pl.y_stage)
         for lane in range(w):
             me = wk.lane[lane]
             if me.record >= 0:
                 if pl.directions > 0:
-                    write_tangents(pl, ws, pt, bt.derivatives[me.patient, me.record], pl.s_at, lane)
-                for j in range(bt.picked.shape[0]):
-                    bt.values[me.patient, me.record, j] = ws[pl.o + bt.picked[j] * w + lane]
+                    write_tangents(pl, ws, pt, bt.derivatives, me.patient, me.record, lane)
+                write_values(pl, ws, bt, pl.y_stage, lane, me.patient, me.record)
+
+
+@njit
+def cut(pl: Any, ws: Any, wk: Any) -> None:
+    """Put the state where a trigger cut the step in the place of the one at its end."""
+    some = False
+    for e in range(BLOCK):
+        part = wk.lane[e % pl.lanes].part
+        ws[pl.theta + e], ws[pl.mask + e] = part, 1.0 if part < 1.0 else 0.0
+        some |= part < 1.0
+    if some:
+        between(ws, pl.y_stage, pl.y, pl.y_new, pl.k, pl.m, pl.dense_rows, pl.theta, pl.m)
+        blend(ws, pl.y_new, pl.y_stage, pl.mask, pl.m)
 
 
 @njit
@@ -160,21 +170,15 @@ def advance(c: Any, pl: Any, ws: Any, wk: Any, bt: Any, pt: Any) -> None:
         wk.lane[lane].part = 1.0
         due |= outputs_due(wk.lane[lane], bt.times)
         moved |= wk.lane[lane].verdict == 1
-    if pl.directions > 0 and moved:
-        tangent_step(c, pl, ws, pt, due)
-    if due:
+    if due or pl.directions > 0:
         dense(pl, ws)
+    if pl.directions > 0 and moved:
+        tangent_step(c, pl, ws, wk, pt)
+    if due:
         if triggers > 0:
             cut_steps(c, pl, ws, wk, bt)
         write_outputs(c, pl, ws, wk, bt, pt)
-        cut = False
-        for e in range(BLOCK):
-            part = wk.lane[e % w].part
-            ws[pl.theta + e], ws[pl.mask + e] = part, 1.0 if part < 1.0 else 0.0
-            cut |= part < 1.0
-        if cut:
-            between(ws, pl.y_stage, pl.y, pl.y_new, pl.k, pl.m, pl.dense_rows, pl.theta, pl.m)
-            blend(ws, pl.y_new, pl.y_stage, pl.mask, pl.m)
+        cut(pl, ws, wk)
     for e in range(BLOCK):
         ws[pl.mask + e] = 1.0 if wk.lane[e % w].verdict == 1 else 0.0
     blend(ws, pl.y, pl.y_new, pl.mask, pl.m)
@@ -189,8 +193,20 @@ def advance(c: Any, pl: Any, ws: Any, wk: Any, bt: Any, pt: Any) -> None:
 
 
 @njit
-def arrive(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, following: int, last: int) -> int:
-    """Events that are due, patients that have ended, patients that follow; returns the next patient in line."""
+def follow(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, lane: int, queue: Any) -> bool:
+    """Put the next patient of the queue into a lane; False if there is none."""
+    if queue[0] >= bt.p.shape[0]:
+        return False
+    patient = claim(queue)
+    if patient >= bt.p.shape[0]:  # another worker was quicker
+        return False
+    load(c, pl, op, ws, wk, bt, pt, lane, patient)
+    return True
+
+
+@njit
+def arrive(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, queue: Any) -> None:
+    """Events that are due, patients that have ended, patients that follow from the queue."""
     w, triggers = pl.lanes, bt.triggers.shape[0]
     again = True
     while again:
@@ -199,9 +215,7 @@ def arrive(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, followi
             me = wk.lane[lane]
             if me.patient >= 0 and me.output >= me.last_output:
                 finish(pl, ws, wk, bt, lane, DONE)
-            while me.patient < 0 and following < last:
-                load(c, pl, op, ws, wk, bt, pt, lane, following)
-                following += 1
+            while me.patient < 0 and follow(c, pl, op, ws, wk, bt, pt, lane, queue):
                 if me.output >= me.last_output:
                     finish(pl, ws, wk, bt, lane, DONE)
             if me.patient >= 0:
@@ -217,7 +231,6 @@ def arrive(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, followi
                     if me.patient >= 0:
                         set_stop(wk, bt, lane)
                     again |= me.patient < 0 or me.stop <= me.t
-    return following
 
 
 @njit
@@ -242,29 +255,27 @@ def step_all(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, stopped: bool)
 
 @cache
 def driver() -> Callable[..., None]:
-    """The compiled loop ``run(calls, plan, options, work, batch, patterns, workspace, first, last, stop, done)``.
+    """The compiled loop ``run(calls, plan, options, work, batch, patterns, workspace, queue, stop)``.
 
-    It solves the patients from ``first`` to before ``last``, writes into ``batch``, counts finished patients in
-    ``done[0]`` and gives up (patients closed as interrupted) as soon as ``stop[0]`` is not 0.
+    It solves patients and writes into ``batch``: those that it draws from ``queue[0]``, the number of the next one,
+    which several workers may share. It gives up (patients closed as interrupted) as soon as ``stop[0]`` is not 0.
     """
     # numba's cache looks at the file of the outermost function alone: a value in its closure makes the others count.
     version = sources()
 
-    def run(calls: Any, plan: Any, options: Any, wk: Any, bt: Any, pt: Any, ws: Any, first: int, last: int, stop: Any,
-            done: Any) -> None:  # fmt: skip
+    def run(calls: Any, plan: Any, options: Any, wk: Any, bt: Any, pt: Any, ws: Any, queue: Any, stop: Any) -> None:
         version  # noqa: B018
         c, pl, op = calls[0], plan[0], options[0]
         for lane in range(pl.lanes):  # numbers that exist in every lane, also in those that stay idle
-            load(c, pl, op, ws, wk, bt, pt, lane, first)
+            load(c, pl, op, ws, wk, bt, pt, lane, 0)
             wk.lane[lane].patient, wk.lane[lane].h_used = -1, 1.0
-        following = arrive(c, pl, op, ws, wk, bt, pt, first, last)
+        arrive(c, pl, op, ws, wk, bt, pt, queue)
         running = True
         while running:
             step_all(c, pl, op, ws, wk, bt, stop[0] != 0)
             advance(c, pl, ws, wk, bt, pt)
             if stop[0] == 0:
-                following = arrive(c, pl, op, ws, wk, bt, pt, following, last)
-            done[0] = following - first
+                arrive(c, pl, op, ws, wk, bt, pt, queue)
             running = False
             for lane in range(pl.lanes):
                 running |= wk.lane[lane].patient >= 0
@@ -276,6 +287,16 @@ def driver() -> Callable[..., None]:
 def sources(*more: str) -> str:
     """A digest of the texts that a compiled loop is made of."""
     digest = hashlib.sha256()
-    for name in ("driver.py", "lanes.py", "layout.py", "roots.py", "tangent.py", "vector.py", *more):
+    for name in (
+        "driver.py",
+        "lanes.py",
+        "layout.py",
+        "roots.py",
+        "sdirk.py",
+        "sdirk.toml",
+        "tangent.py",
+        "vector.py",
+        *more,
+    ):
         digest.update((resources.files(__package__) / name).read_bytes())
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from icans.mechanism.engine.border import chosen
 from icans.mechanism.engine.derive import Gradients, Tangents
 from icans.mechanism.engine.graph import STATE, Graph, read
 from icans.mechanism.engine.order import Factors, factorize, factors, substitute
@@ -36,9 +37,8 @@ class Plan:
     stores: dict[str, tuple[tuple[str, ...], list[Store]]]
     jacobian: list[Entry]
     factors: Factors
+    apart: int
     dfdp: list[Entry] = field(default_factory=list)
-    djdy: list[int] = field(default_factory=list)
-    djdp: list[Entry] = field(default_factory=list)
     observe_jac: list[Entry] = field(default_factory=list)
     observe_dp: list[Entry] = field(default_factory=list)
 
@@ -94,25 +94,35 @@ def plan(
     columns = [gradients.of(rate) for rate in r.rates]
     pattern = [(i, j) for i, row in enumerate(columns) for j in row]
     values = [columns[i][j] for i, j in pattern]
-    order = factors(len(r.rates), pattern)
-    matrix = {(i, i): g.load("ghinv", 0) for i in range(len(r.rates))}
-    for (i, j), node in zip(pattern, values):
-        matrix[i, j] = g.sub(matrix.get((i, j), g.zero), node)
+    order, matrix = _system(r, gradients)
     lu = factorize(g, order, matrix)
-    made = Plan(g, {}, [], {}, pattern, order)
+    made = Plan(g, {}, [], {}, pattern, order, len(order.order) - len(r.rates))
     stores = made.stores
     stores["prepare"] = (("p", "q"), [])
     stores["initial"] = (("q", "y"), _dense("y", r.initial))
     stores["rhs"] = ((*STATES, "dy"), _dense("dy", moving))
     stores["factor"] = ((*STATES, "ghinv", "lu"), _dense("lu", lu))
-    stores["solve"] = (("lu", "b"), [(node, "b", state) for node, state in substitute(g, order)])
+    stores["solve"] = (("lu", "b"), substitute(g, order, len(r.rates)))
     stores["jacobian"] = ((*STATES, "jv"), _dense("jv", values))
     stores["observe"] = ((*STATES, "o"), _dense("o", seen))
     stores["watch"] = ((*STATES, "g"), _dense("g", [r.names[n] for n in watch]))
     if sensitivities:
-        _sensitivities(made, r, gradients, values, seen, sensitivities)
+        _sensitivities(made, r, gradients, seen, sensitivities)
     _hoist(made, len(model.parameters))
     return made
+
+
+def _system(r: _Reader, whole: Gradients) -> tuple[Factors, dict[Entry, int]]:
+    """Pattern of the factors of ``ghinv I - J``, and the matrix, with shared definitions as further unknowns."""
+    g, n = r.graph, len(r.rates)
+    nodes = chosen(whole, r.rates)
+    parts = Gradients(g, r.rates, STATE, "y", {node: n + k for k, node in enumerate(nodes)})
+    rows = [parts.of(root) for root in (*r.rates, *nodes)]
+    matrix = {(i, i): g.load("ghinv", 0) if i < n else g.one for i in range(len(rows))}
+    pattern = [(i, j) for i, row in enumerate(rows) for j in row]
+    for i, j in pattern:
+        matrix[i, j] = g.sub(matrix.get((i, j), g.zero), rows[i][j])
+    return factors(len(rows), pattern, len(nodes)), matrix
 
 
 def _dense(array: str, nodes: Iterable[int]) -> list[Store]:
@@ -126,22 +136,15 @@ def _sparse(g: Graph, columns: Sequence[Sequence[int]]) -> tuple[list[Entry], li
     return [(i, j) for i, j, _ in found], [node for _, _, node in found]
 
 
-def _sensitivities(
-    made: Plan, r: _Reader, gradients: Gradients, values: list[int], seen: list[int], chosen: Sequence[str]
-) -> None:
+def _sensitivities(made: Plan, r: _Reader, gradients: Gradients, seen: list[int], chosen: Sequence[str]) -> None:
     g, stores = r.graph, made.stores
-    along = Tangents(g, {g.load("y", i): g.load("s", i) for i in range(len(r.rates))}).of(values)
-    made.djdy = [k for k, node in enumerate(along) if node != g.zero]
     by = [Tangents(g, {r.names[n]: g.one}) for n in chosen]
     made.dfdp, dfdp = _sparse(g, [t.of(r.rates) for t in by])
-    made.djdp, djdp = _sparse(g, [t.of(values) for t in by])
     made.observe_dp, observe_dp = _sparse(g, [t.of(seen) for t in by])
     first = [t.of(r.initial) for t in by]
     slopes = [gradients.of(node) for node in seen]
     made.observe_jac = [(i, j) for i, row in enumerate(slopes) for j in row]
-    stores["dj_dy"] = ((*STATES, "s", "djv"), _dense("djv", along))
     stores["dfdp"] = ((*STATES, "v"), _dense("v", dfdp))
-    stores["dj_dp"] = ((*STATES, "v"), _dense("v", djdp))
     stores["initial_dp"] = (("q", "v"), _dense("v", [first[j][i] for i in range(len(r.rates)) for j in range(len(by))]))
     stores["observe_jac"] = ((*STATES, "v"), _dense("v", [slopes[i][j] for i, j in made.observe_jac]))
     stores["observe_dp"] = ((*STATES, "v"), _dense("v", observe_dp))

@@ -8,7 +8,7 @@ result; no array may overlap another of the same call:
 ``initial(q, y)``                  initial states
 ``rhs(y, q, u, dy)``               rates of change; ``u``: rates of infusion per ``model.inputs`` in the state's unit/h
 ``factor(y, q, u, ghinv, lu)``     sparse LU factors of ``ghinv I - J(y)``, ``ghinv`` one number per lane
-``solve(lu, b)``                   solve with them, in place
+``solve(lu, b)``                   solve with them, in place; behind the factors ``lu`` has room for ``apart`` more
 ``observe(y, q, u, o)``            the outputs
 ``watch(y, q, u, g)``              the quantities watched
 ``jacobian(y, q, u, jv)``          df/dy at ``jac_rows``, ``jac_cols``
@@ -18,9 +18,6 @@ With sensitivities by k parameters, also
 
 =================================  =====================================================================================
 ``dfdp(y, q, u, v)``               df_i/dp_j at ``dfdp_rows`` (state), ``dfdp_cols`` (number among the sensitivities)
-``dj_dy(y, q, u, s, djv)``         derivative of ``jv`` in the direction ``s`` of states; all entries are written,
-                                   those outside ``djdy_entries`` are always zero
-``dj_dp(y, q, u, v)``              d jv_e / dp_j at ``djdp_entries`` (number in ``jv``), ``djdp_cols``
 ``initial_dp(q, v)``               derivatives of initial states, state by state, all k for each
 ``observe_jac(y, q, u, v)``        derivatives of outputs (``observe_jac_rows``) by states (``observe_jac_cols``)
 ``observe_dp(y, q, u, v)``         the same by the parameters: ``observe_dp_rows``, ``observe_dp_cols``
@@ -55,8 +52,8 @@ Index = npt.NDArray[np.int32]
 #: The environment variable that says where to keep compiled kernels.
 CACHE_VARIABLE = "ICANS_CACHE"
 _MAGIC = b"icans kernel 1\n"
-_SOURCES = ("graph", "derive", "order", "program", "generate", "elementary", "llvm", "kernel")
-_PATTERNS = ("jac", "dfdp", "observe_jac", "observe_dp")
+_SOURCES = ("graph", "derive", "order", "program", "generate", "border", "elementary", "llvm", "kernel")
+_PATTERNS = ("jac", "dfdp", "observe_jac", "observe_dp", "lu")
 #: What must stay in memory for addresses to stay valid, and the kernels made so far.
 _ENGINES: list[object] = []
 _KERNELS: dict[str, Kernel] = {}
@@ -66,7 +63,10 @@ _KERNELS: dict[str, Kernel] = {}
 class Kernel:
     """A compiled model. ``functions`` holds addresses by name; see the module for what they do.
 
-    ``size``: operations of each function; ``n`` states, ``nq`` prepared parameters, ``nlu`` numbers in the factors.
+    ``size``: operations of each function; ``n`` states, ``nq`` prepared parameters, ``nlu`` numbers in the factors, of
+    which the k-th lies in row ``lu_rows[k]`` and column ``lu_cols[k]``, counted in the order of elimination; the state
+    that is eliminated i-th is ``lu_order[i]``. Rows come one after another, each ascending; the diagonal is inverted.
+    Beside the states, ``apart`` shared definitions are unknowns of the system (:mod:`.border`), numbered from ``n`` on.
     """
 
     key: str
@@ -79,19 +79,20 @@ class Kernel:
     sensitivities: tuple[str, ...]
     nq: int
     nlu: int
+    apart: int
     functions: Mapping[str, int]
     size: Mapping[str, int]
     jac_rows: Index
     jac_cols: Index
     dfdp_rows: Index
     dfdp_cols: Index
-    djdy_entries: Index
-    djdp_entries: Index
-    djdp_cols: Index
     observe_jac_rows: Index
     observe_jac_cols: Index
     observe_dp_rows: Index
     observe_dp_cols: Index
+    lu_rows: Index
+    lu_cols: Index
+    lu_order: Index
 
     @property
     def n(self) -> int:
@@ -194,12 +195,13 @@ def _compile(
 def _describe(made: Plan, parameters: int) -> dict[str, Any]:
     patterns = {
         "jac": made.jacobian, "dfdp": made.dfdp, "observe_jac": made.observe_jac, "observe_dp": made.observe_dp,
-        "djdp": made.djdp,
+        "lu": made.factors.entries,
     }  # fmt: skip
     return {
         "nq": parameters + len(made.hoisted),
         "nlu": len(made.factors.entries),
-        "djdy": made.djdy,
+        "apart": made.apart,
+        "order": list(made.factors.order),
         **{name: [[i for i, _ in entries], [j for _, j in entries]] for name, entries in patterns.items()},
     }
 
@@ -248,8 +250,6 @@ def _load(
     return Kernel(
         key=key, lanes=lanes, states=model.state_names, parameters=model.parameters.names,
         inputs=tuple(i.name for i in model.inputs), outputs=names[0], watched=names[1], sensitivities=names[2],
-        nq=content["nq"], nlu=content["nlu"], functions=addresses, size=content["size"],
-        djdy_entries=np.array(content["djdy"], dtype=np.int32),
-        djdp_entries=np.array(content["djdp"][0], dtype=np.int32),
-        djdp_cols=np.array(content["djdp"][1], dtype=np.int32), **places,
+        nq=content["nq"], nlu=content["nlu"], apart=content["apart"], functions=addresses, size=content["size"],
+lu_order=np.array(content["order"], dtype=np.int32), **places,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from icans.mechanism.engine.tangent import (
     load_tangents,
     moves,
     observe_tangents,
+    spread_theta,
     tangent_event,
     tangent_jump,
     write_tangents,
@@ -57,14 +58,24 @@ def load(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, lane: int
     if bt.times[me.output] <= op.t_start:  # outputs at the start itself, before any event
         call_4(ws, c.observe, pl.y, pl.q, pl.rate, pl.o)
         if pl.directions > 0:
+            ws[pl.theta + lane] = 0.0
+            spread_theta(pl, ws)
             observe_tangents(c, pl, ws, pt, pl.y)
         while me.output < me.last_output and bt.times[me.output] <= op.t_start:
-            for j in range(bt.picked.shape[0]):
-                bt.values[patient, me.output - me.first_output, j] = ws[pl.o + bt.picked[j] * w + lane]
+            write_values(pl, ws, bt, pl.y, lane, patient, me.output - me.first_output)
             if pl.directions > 0:
-                write_tangents(pl, ws, pt, bt.derivatives[patient, me.output - me.first_output], pl.s, lane)
+                write_tangents(pl, ws, pt, bt.derivatives, patient, me.output - me.first_output, lane)
             me.output += 1
     set_stop(wk, bt, lane)
+
+
+@njit
+def write_values(pl: Any, ws: Any, bt: Any, y: int, lane: int, patient: int, record: int) -> None:
+    """A patient's outputs: states from ``y`` where all of them are states, else what the kernel observed."""
+    for j in range(bt.plain.shape[0]):
+        bt.values[patient, record, j] = ws[y + bt.plain[j] * pl.lanes + lane]
+    for j in range(bt.picked.shape[0] if bt.plain.shape[0] == 0 else 0):
+        bt.values[patient, record, j] = ws[pl.o + bt.picked[j] * pl.lanes + lane]
 
 
 @njit

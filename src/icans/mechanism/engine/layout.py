@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icans.mechanism.engine.rodas import Tableau
+from icans.mechanism.engine.sdirk import sdirk
 
 if TYPE_CHECKING:
     from icans.mechanism.engine.kernel import Kernel
@@ -23,6 +24,8 @@ Records = npt.NDArray[np.void]
 
 #: Doubles in a vector of the solver's loops: regions are padded to it and the number of lanes divides it.
 BLOCK = 8
+#: Doubles in a vector of the loops over derivatives, and most stages of a method.
+SIDE, MOST = 4, 8
 
 #: How a patient ended.
 DONE, RUNNING, SMALL_STEP, MANY_STEPS, BAD_START, MANY_DOSES, STOPPED, NO_STEADY = 0, 1, 2, 3, 4, 5, 6, 7
@@ -42,20 +45,19 @@ def _record(floats: str, ints: str) -> np.dtype[np.void]:
 
 
 #: Addresses of the kernel's functions; 0 for those that it does not have.
-CALLS = _record(
-    "", "prepare initial rhs factor solve observe jacobian dfdp dj_dy dj_dp initial_dp observe_jac observe_dp"
-)
+CALLS = _record("", "prepare initial rhs factor solve observe jacobian dfdp initial_dp observe_jac observe_dp")
 #: Sizes, and places of regions in the workspace: ``m`` doubles of one state vector, padded; ``u`` the stages and ``k``
 #: the rows of the dense output, one vector of ``m`` each; ``p`` raw and ``q`` prepared parameters; ``o`` what the
-#: kernel observes. With derivatives by ``directions`` parameters: ``s``, ``s_new``, ``s_at`` (a vector for each),
-#: ``s_k`` (the rows of the dense output for each), ``s_u`` stages and ``s_x`` one ``y_i'`` for each of a block of
-#: directions, ``jv``, ``kv`` and ``fp`` what the kernel's ``jacobian``, ``dj_dy`` and ``dfdp`` give for every stage
-#: (``mj``, ``mf`` doubles each), and room for its other functions.
+#: kernel observes. With derivatives by ``directions`` parameters: ``s`` and the stages ``s_u`` are blocks of ``ms``
+#: doubles, row by row; a row of ``row`` doubles holds one state, direction after direction, in each all lanes; behind
+#: the states there is room for the ``apart`` other unknowns of the linear system. ``s_c``: coefficients of the stages.
+#: ``s_at``: rows at the times of outputs, ``s_d`` their coefficients. ``jv`` and ``fp`` are what the kernel's
+#: ``jacobian`` and ``dfdp`` give, and there is room for its other functions.
 PLAN = _record(
     "",
-    "lanes n m parameters inputs stages dense_rows size directions mj mf "
-    "y y_new f y_stage rest u k p q rate o lu hinv ghinv theta mask norm atol rtol a b c d one "
-    "zero s s_new s_at s_k s_u s_x jv kv fp djp start_dp oj op rate_dp",
+    "lanes n apart m parameters inputs stages dense_rows size directions row ms "
+    "y y_new f y_stage rest u k p q rate o lu hinv ghinv theta mask norm atol rtol a b c d one ones "
+    "s s_u s_c s_at s_d jv fp start_dp oj op rate_dp",
 )
 #: Step control. ``fixed`` > 0: steps of that size without control.
 OPTIONS = _record("gamma exponent memory safety shrink grow h_max fixed t_start", "max_steps")
@@ -100,6 +102,7 @@ class Batch(NamedTuple):
     value_dp: Array  # (events, directions): derivatives of the events' values
     time_dp: Array  # (events, directions): of their times
     picked: Ints  # (outputs,): which of the quantities that the kernel observes are the outputs
+    plain: Ints  # (outputs,): their states where all outputs are states, else empty
     values: Array  # (patients, times, outputs)
     derivatives: Array  # (patients, times, outputs, directions)
     y_end: Array  # (patients or 0, states)
@@ -107,27 +110,34 @@ class Batch(NamedTuple):
 
 
 class Patterns(NamedTuple):
-    """Where the entries of the kernel's sparse results belong. Those by parameter are listed parameter by parameter.
+    """Where the entries of the kernel's sparse results belong.
 
-    The entries of row ``i`` of the Jacobian are those from ``starts[i]`` to before ``starts[i + 1]``.
-    ``fp_place`` (number among the values of ``dfdp``) and ``fp_row`` (state) of parameter ``j`` are those from
-    ``fp_from[j]`` to before ``fp_from[j + 1]``; ``djp`` likewise, for entries of the Jacobian.
+    The entries of row ``i`` of the Jacobian are those from ``jac_starts[i]`` to before ``jac_starts[i + 1]``.
+    ``fp_place``: entries of ``dfdp``; ``fp_at``: what each is added to, as a number of direction and state together
+    (``state * row + direction``, in units of all lanes). ``lu_*``: the pattern of the factors, see
+    :mod:`icans.mechanism.engine.blocks`. ``oj_*``, ``op_*``: derivatives of outputs. ``seen``: states on
+    which outputs depend; ``oj_seen``: the place of each ``oj`` entry's state among them.
     """
 
-    starts: Ints
-    col: Ints
+    jac_starts: Ints
+    jac_cols: Ints
     fp_place: Ints
-    fp_row: Ints
-    fp_from: Ints
-    djp_place: Ints
-    djp_row: Ints
-    djp_col: Ints
-    djp_from: Ints
+    fp_at: Ints
+    lu_starts: Ints
+    lu_diagonal: Ints
+    lu_cols: Ints
+    lu_order: Ints
     oj_row: Ints
-    oj_col: Ints
+    oj_seen: Ints
+    seen: Ints
     op_row: Ints
     op_col: Ints
     input_state: Ints
+
+
+def row_size(lanes: int, directions: int) -> int:
+    """Doubles of one state's derivatives: whole vectors."""
+    return -(-lanes * directions // SIDE) * SIDE
 
 
 def make_patterns(kernel: Kernel, input_state: list[int]) -> Patterns:
@@ -136,26 +146,23 @@ def make_patterns(kernel: Kernel, input_state: list[int]) -> Patterns:
     empty = np.zeros(0, np.int64)
     state = np.array(input_state, np.int64)
     if k == 0:
-        none = np.zeros(1, np.int64)
-        return Patterns(empty, empty, empty, empty, none, empty, empty, empty, none, empty, empty, empty, empty, state)
+        none = dict.fromkeys(Patterns._fields, empty) | {"input_state": state}
+        return Patterns(**none)
 
-    def by_parameter(rows: Any, cols: Any) -> tuple[Ints, Ints, Ints]:
-        order = np.argsort(cols, kind="stable").astype(np.int64)
-        begin = np.searchsorted(np.asarray(cols)[order], np.arange(k + 1)).astype(np.int64)
-        return order, np.asarray(rows)[order].astype(np.int64), begin
+    def plain(entries: Any) -> Ints:
+        return np.asarray(entries).astype(np.int64)
 
-    if (np.diff(kernel.jac_rows) < 0).any():
-        raise ValueError("the entries of the Jacobian must come row by row")
-    starts = np.searchsorted(kernel.jac_rows, np.arange(kernel.n + 1)).astype(np.int64)
-    plain = [np.asarray(a).astype(np.int64) for a in (
-        kernel.jac_cols, kernel.observe_jac_rows, kernel.observe_jac_cols, kernel.observe_dp_rows,
-        kernel.observe_dp_cols)]  # fmt: skip
-    place, entry, djp_from = by_parameter(kernel.djdp_entries, kernel.djdp_cols)
-    row, col = (np.asarray(a).astype(np.int64)[entry] for a in (kernel.jac_rows, kernel.jac_cols))
-    fp_place, fp_row, fp_from = by_parameter(kernel.dfdp_rows, kernel.dfdp_cols)
+    order, row, col = plain(kernel.lu_order), plain(kernel.lu_rows), plain(kernel.lu_cols)
+    seen = np.unique(plain(kernel.observe_jac_cols))
+    # For one lane, a row may be longer than its directions; else it is a whole number of directions.
+    apart = row_size(kernel.lanes, k) // kernel.lanes
     return Patterns(
-        starts, plain[0], fp_place, fp_row, fp_from, place, row, col, djp_from, plain[1], plain[2], plain[3], plain[4],
-        state,
+        np.searchsorted(plain(kernel.jac_rows), np.arange(kernel.n + 1)).astype(np.int64), plain(kernel.jac_cols),
+        np.arange(len(kernel.dfdp_rows)), plain(kernel.dfdp_rows) * apart + plain(kernel.dfdp_cols),
+        np.searchsorted(row, np.arange(len(order) + 1)).astype(np.int64), np.flatnonzero(row == col).astype(np.int64),
+        order[col], order, plain(kernel.observe_jac_rows),
+        np.searchsorted(seen, plain(kernel.observe_jac_cols)).astype(np.int64), seen, plain(kernel.observe_dp_rows),
+        plain(kernel.observe_dp_cols), state,
     )  # fmt: skip
 
 
@@ -184,29 +191,31 @@ def make_plan(kernel: Kernel, method: Tableau) -> Records:
     if w not in (1, 4, 8):
         raise ValueError(f"lanes must be 1, 4 or 8, not {w}")
     m, s, rows = padded(n * w), method.stages, len(method.dense)
+    if s > MOST or rows > MOST:
+        raise ValueError(f"at most {MOST} stages, not {s}")
     regions = {
         "y": m, "y_new": m, "f": m, "y_stage": m, "rest": m, "u": s * m, "k": rows * m, "p": parameters * w,
-        "q": kernel.nq * w, "rate": inputs * w, "o": observed * w, "lu": kernel.nlu * w, "hinv": BLOCK, "ghinv": w,
-        "theta": BLOCK, "mask": BLOCK, "norm": w, "atol": n, "rtol": 1, "a": s * s, "b": s, "c": s * s,
-        "d": rows * s, "one": 1,
+        "q": kernel.nq * w, "rate": inputs * w, "o": observed * w, "lu": (kernel.nlu + kernel.apart) * w,
+        "hinv": BLOCK, "ghinv": w, "theta": BLOCK, "mask": BLOCK, "norm": w, "atol": n, "rtol": 1, "a": s * s, "b": s,
+        "c": s * s, "d": rows * s, "one": 1, "ones": BLOCK,
     }  # fmt: skip
     k = len(kernel.sensitivities)
-    mj, mf = (
-        padded(len(a) * w) if k else 0 for a in (getattr(kernel, "jac_rows", ()), getattr(kernel, "dfdp_rows", ()))
-    )
+    row = row_size(w, k)
+    ms = padded((n + kernel.apart) * row)
     if k:
+        count = sdirk().implicit
         regions |= {
-            "s": k * m, "s_new": k * m, "s_at": k * m, "s_k": k * rows * m, "s_u": 4 * s * m, "s_x": 4 * m,
-            "zero": m, "jv": s * mj, "kv": s * mj, "fp": s * mf,
-            "djp": len(kernel.djdp_entries) * w, "start_dp": n * k * w, "oj": len(kernel.observe_jac_rows) * w,
-            "op": len(kernel.observe_dp_rows) * w, "rate_dp": k * inputs * w,
+            "s": ms, "s_u": count * ms, "s_c": count * (count + 1), "s_at": len(kernel.observe_jac_cols) * row,
+            "s_d": (count + 1) * BLOCK, "jv": kernel.nnz * w, "fp": len(kernel.dfdp_rows) * w,
+            "start_dp": n * k * w, "oj": len(kernel.observe_jac_rows) * w, "op": len(kernel.observe_dp_rows) * w,
+            "rate_dp": k * inputs * w,
         }  # fmt: skip
     places, at = {}, 0
     for name, size in regions.items():
         places[name] = at
         at += padded(max(size, 1))
-    return one_record(PLAN, lanes=w, n=n, m=m, parameters=parameters, inputs=inputs, stages=s, dense_rows=rows,
-                      size=at, directions=k, mj=mj, mf=mf, **places)  # fmt: skip
+    return one_record(PLAN, lanes=w, n=n, apart=kernel.apart, m=m, parameters=parameters, inputs=inputs, stages=s,
+                      dense_rows=rows, size=at, directions=k, row=row, ms=ms, **places)  # fmt: skip
 
 
 def make_workspace(plan: Any, method: Tableau, atol: Array, rtol: float) -> Array:
@@ -216,8 +225,11 @@ def make_workspace(plan: Any, method: Tableau, atol: Array, rtol: float) -> Arra
     work = raw[skip : skip + int(plan["size"])]
     work[plan["atol"] : plan["atol"] + plan["n"]] = atol
     work[plan["rtol"]], work[plan["one"]] = rtol, 1.0
+    work[plan["ones"] : plan["ones"] + BLOCK] = 1.0
     for name, value in (("a", method.a), ("b", method.b), ("c", method.c), ("d", method.dense)):
         work[plan[name] : plan[name] + value.size] = value.ravel()
+    if plan["directions"]:
+        work[plan["s_c"] : plan["s_c"] + sdirk().mix.size] = sdirk().mix.ravel()
     return work
 
 

@@ -35,18 +35,25 @@ class Factors:
         return [(k, j) for k, row in enumerate(self.rows) for j in row]
 
 
-def factors(size: int, entries: Iterable[tuple[int, int]]) -> Factors:
-    """Order of elimination and pattern of the factors of a matrix with these entries and a full diagonal."""
+def factors(size: int, entries: Iterable[tuple[int, int]], apart: int = 0) -> Factors:
+    """Order of elimination and pattern of the factors of a matrix with these entries and a full diagonal.
+
+    The last ``apart`` rows are unknowns beside the states. A state that depends on itself through one of them comes
+    after it, so that its pivot is whole.
+    """
     row: list[set[int]] = [{i} for i in range(size)]
     column: list[set[int]] = [{i} for i in range(size)]
     for i, j in entries:
         row[i].add(j)
         column[j].add(i)
+    states = size - apart
+    waits = [{c for c in row[i] & column[i] if c >= states} if i < states else set[int]() for i in range(size)]
     left = set(range(size))
     order: list[int] = []
     kept: list[set[int]] = [set() for _ in range(size)]  # the full final pattern of each row
     while left:
-        pivot = min(left, key=lambda i: ((len(row[i]) - 1) * (len(column[i]) - 1), len(row[i]) + len(column[i]), i))
+        ready = (i for i in left if waits[i].isdisjoint(left))
+        pivot = min(ready, key=lambda i: ((len(row[i]) - 1) * (len(column[i]) - 1), len(row[i]) + len(column[i]), i))
         order.append(pivot)
         left.remove(pivot)
         kept[pivot] |= row[pivot]
@@ -65,7 +72,7 @@ def factors(size: int, entries: Iterable[tuple[int, int]]) -> Factors:
 def factorize(g: Graph, pattern: Factors, matrix: Mapping[tuple[int, int], int]) -> list[int]:
     """Nodes of the factors' entries, in the order of ``pattern.entries``.
 
-    ``matrix`` holds the nodes of the matrix by row and column (states).
+    ``matrix`` holds the nodes of the matrix by row and column (states, then other unknowns).
     """
     rows: list[dict[int, int]] = []
     for k, state in enumerate(pattern.order):
@@ -83,26 +90,34 @@ def factorize(g: Graph, pattern: Factors, matrix: Mapping[tuple[int, int], int])
     return [row[j] for k, row in enumerate(rows) for j in pattern.rows[k]]
 
 
-def substitute(g: Graph, pattern: Factors) -> list[tuple[int, int]]:
-    """Nodes that solve the system in place: (node, state whose entry of ``b`` it replaces), in order."""
+def substitute(g: Graph, pattern: Factors, states: int) -> list[tuple[int, str, int]]:
+    """Nodes that solve the system in place, each with the entry that it replaces, in order.
+
+    Entries are of ``b``, or, for unknowns that are no states (their right-hand side is 0), of ``lu`` behind the
+    factors.
+    """
     number = {entry: k for k, entry in enumerate(pattern.entries)}
     size = len(pattern.order)
     value: list[int] = []
-    steps: list[tuple[int, int]] = []
+    steps: list[tuple[int, str, int]] = []
+
+    def keep(node: int, row: int) -> None:
+        steps.append((node, "b", row) if row < states else (node, "lu", len(number) + row - states))
+
     for k, state in enumerate(pattern.order):
-        b = g.load("b", state)
-        node = b
+        node = first = g.load("b", state) if state < states else g.zero
         for j in pattern.rows[k]:
             if j < k:
                 node = g.sub(node, g.mul(g.load("lu", number[k, j]), value[j]))
         value.append(node)
-        if node != b:
-            steps.append((node, state))
+        if node != first:
+            keep(node, state)
     for k in range(size - 1, -1, -1):
         node = value[k]
         for j in reversed(pattern.rows[k]):  # what was solved last comes last: less to wait for
             if j > k:
                 node = g.sub(node, g.mul(g.load("lu", number[k, j]), value[j]))
         value[k] = g.mul(g.load("lu", number[k, k]), node)
-        steps.append((value[k], pattern.order[k]))
+        if value[k] != node:
+            keep(value[k], pattern.order[k])
     return steps

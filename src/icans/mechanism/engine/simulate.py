@@ -34,8 +34,6 @@ Array = npt.NDArray[np.float64]
 
 #: Fewer patients than this are solved one by one; more share vectors of :data:`LANES`.
 FEW, LANES = 4, 4
-#: Patients of one piece of work: few enough to tell progress, many enough that vectors stay full.
-CHUNK = 256
 #: Absolute tolerance as a part of the relative one times the state's initial value (or 1, where that is 0).
 ABSOLUTE = 1e-2
 #: Firings of a trigger of which the time is kept.
@@ -140,6 +138,7 @@ def simulate(
         p=values, y0=y0, patient=_patients(time_parts, event_parts), times=hours, events=events, triggers=trigger,
         answers=answers, answers_at=answers_at, s0=s0, value_dp=value_dp,
         time_dp=time_dp, picked=np.array([kernel.outputs.index(o) for o in wanted], np.int64),
+        plain=_plain(model, wanted),
         values=np.full((n, asked.shape[-1], len(wanted)), np.nan),
         derivatives=np.full((n, asked.shape[-1], len(wanted), len(sensitivities)), np.nan),
         y_end=np.full((n, kernel.n), np.nan),
@@ -309,6 +308,12 @@ def _input_states(model: PatientModel) -> list[int]:
     return [states[i.state] for i in model.inputs]
 
 
+def _plain(model: PatientModel, outputs: Sequence[str]) -> Any:
+    """The states that the outputs are; none if one of them is something else."""
+    place = {name: i for i, name in enumerate(model.state_names)}
+    return np.array([place[o] for o in outputs] if all(o in place for o in outputs) else [], np.int64)
+
+
 def _patients(times: Any, events: Any) -> Any:
     made = np.zeros(len(times), dtype=layout.PATIENT)
     made["time_from"], made["time_to"] = times.T
@@ -321,14 +326,13 @@ def _run(
     job: _Job, kernel: Kernel, batch: layout.Batch, room: int, threads: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:  # fmt: skip
-    """Solve in pieces by several threads; an interruption ends all of them before it is passed on."""
+    """Solve by several threads that share one queue; an interruption ends all of them before it is passed on."""
     from icans.mechanism.engine.driver import driver
 
     run, n = driver(), len(batch.p)
     workers = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    size = max(LANES, min(CHUNK, -(-n // (4 * workers))))
-    pieces = [(first, min(first + size, n)) for first in range(0, n, size)]
-    stop, done = np.zeros(1, np.int64), np.zeros((len(pieces), 1), np.int64)
+    workers = max(1, min(workers, -(-n // kernel.lanes)))
+    stop, queue = np.zeros(1, np.int64), np.zeros(1, np.int64)
     method, control = job.method, job.control
     plan, calls = layout.make_plan(kernel, method), layout.make_calls(kernel)
     patterns = layout.make_patterns(kernel, _input_states(job.model))
@@ -339,24 +343,23 @@ def _run(
     )  # fmt: skip
     atol = job.atol
 
-    def one(number: int) -> None:
-        first, last = pieces[number]
+    def one() -> None:
         work = layout.make_work(plan[0], batch.triggers, room)
         space = layout.make_workspace(plan[0], method, atol, control.rtol)
-        run(calls, plan, options, work, batch, patterns, space, first, last, stop, done[number])
+        run(calls, plan, options, work, batch, patterns, space, queue, stop)
 
-    if len(pieces) == 1 and progress is None:
-        one(0)
+    if workers == 1 and progress is None:
+        one()
         return
     with ThreadPoolExecutor(workers) as pool:
-        waiting = {pool.submit(one, number) for number in range(len(pieces))}
+        waiting = {pool.submit(one) for _ in range(workers)}
         try:
             while waiting:
                 finished, waiting = wait(waiting, timeout=0.2)
                 for future in finished:
                     future.result()
                 if progress is not None:
-                    progress(int(done.sum()), n)
+                    progress(min(int(queue[0]), n), n)
         except BaseException:
             stop[0] = 1
             for future in waiting:

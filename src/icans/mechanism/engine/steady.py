@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from icans.mechanism.engine.tangent import scatter
+from icans.mechanism.engine.tangent import scatter, solve_block
 from icans.mechanism.engine.vector import call_2, call_4, call_5
 
 if TYPE_CHECKING:
@@ -92,14 +92,14 @@ def slopes(c: Any, pl: Any, pt: Any, ws: Any, fixed: Any, s: Any, first: int) ->
     w = pl.lanes
     call_5(ws, c.factor, pl.y, pl.q, pl.rate, pl.ghinv, pl.lu)
     call_4(ws, c.dfdp, pl.y, pl.q, pl.rate, pl.fp)
-    for j in range(s.shape[1]):
-        for e in range(pl.m):
-            ws[pl.f + e] = 0.0
-        scatter(pl, ws, pl.f, pl.fp, pt.fp_place, pt.fp_row, pt.fp_from[j], pt.fp_from[j + 1])
-        call_2(ws, c.solve, pl.lu, pl.f)
-        for lane in range(min(w, s.shape[0] - first)):
+    for e in range(pl.ms):
+        ws[pl.s + e] = 0.0
+    scatter(pl, ws, pt, pl.s)
+    solve_block(pl, ws, pt, pl.s)
+    for lane in range(min(w, s.shape[0] - first)):
+        for j in range(s.shape[1]):
             for i in range(pl.n):
-                s[first + lane, j, i] = 0.0 if fixed[i] else ws[pl.f + i * w + lane]
+                s[first + lane, j, i] = 0.0 if fixed[i] else ws[pl.s + i * pl.row + j * w + lane]
 
 
 @njit
