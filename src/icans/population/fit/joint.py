@@ -112,10 +112,10 @@ class Joint:
         who = np.tile(np.arange(n), classes)
         mean = np.concatenate([means(bound, population, c) for c in range(classes)])
         phi = phi_of(bound, mean, np.tile(b, (classes, 1)))
-        got = local(bound, population, phi, bound.rows.select(who))
+        got = local(bound, population, phi, bound.everyone if classes == 1 else bound.rows.select(who))
         by_class = got.logp.reshape(classes, n)
         joint = by_class + np.log(population.shares)[:, None]
-        whole = logsumexp(joint, axis=0)
+        whole = joint[0] if classes == 1 else logsumexp(joint, axis=0)
         total = float(whole.sum())
         if not np.isfinite(total):
             return -np.inf, np.zeros_like(b), population
