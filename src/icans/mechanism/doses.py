@@ -8,9 +8,9 @@ trough).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -184,16 +184,21 @@ def entering(model: PatientModel, parameters: Array) -> tuple[Array, Array]:
     return found[:, :, 0] * found[:, :, 1], found[:, :, 2]
 
 
-def entering_derivatives(model: PatientModel, parameters: Array, by: Sequence[str]) -> tuple[Array, Array]:
+def entering_derivatives(
+    model: PatientModel, parameters: Array, by: Sequence[str],
+    of: Callable[[Array], tuple[Array, Array]] | None = None, used: Collection[str] | None = None,
+) -> tuple[Array, Array]:  # fmt: skip
     """Derivatives of what :func:`entering` gives by parameters, each of shape (patients, inputs, len(by)).
 
     By central differences in steps of a hundred-thousandth of the parameter, good to ten digits for these short
-    expressions.
+    expressions. ``of``: :func:`entering` for this model, where it is at hand; ``used``: the parameters it uses.
     """
     places = [model.parameters.place(name) for name in by]
     shape = (len(parameters), len(model.inputs), len(by))
     d_factor, d_lag = np.zeros(shape), np.zeros(shape)
-    used = set().union(*(_used(model, text) for i in model.inputs for text in (i.scale, i.bioavailable, i.lag_h)))
+    if used is None:
+        used = set().union(*(_used(model, text) for i in model.inputs for text in (i.scale, i.bioavailable, i.lag_h)))
+    find = of or partial(entering, model)
     for k, (name, place) in enumerate(zip(by, places)):
         if name not in used:
             continue
@@ -202,7 +207,7 @@ def entering_derivatives(model: PatientModel, parameters: Array, by: Sequence[st
         up[:, place] += step
         down[:, place] -= step
         span = (up[:, place] - down[:, place])[:, None]
-        high, low = entering(model, up), entering(model, down)
+        high, low = find(up), find(down)
         d_factor[:, :, k], d_lag[:, :, k] = (high[0] - low[0]) / span, (high[1] - low[1]) / span
     return d_factor, d_lag
 

@@ -23,7 +23,9 @@ from icans.mechanism.doses import (
     planned,
 )
 from icans.mechanism.engine.layout import EVENT, TRIGGER
-from icans.mechanism.parameters import bound_problems, unknown
+from icans.mechanism.language import names_in
+from icans.mechanism.numeric import function, needed
+from icans.mechanism.parameters import ParameterTable, bound_problems, unknown
 
 if TYPE_CHECKING:
     from icans.mechanism.model import PatientModel
@@ -69,12 +71,56 @@ def parameter_table(model: PatientModel, given: Any) -> Array:
             raise ModelError([Problem("parameters", None, None, str(values.shape),
                                       f"an array of shape (patients, {len(typical)})",
                                       "Give one column per model.parameters.names.")])  # fmt: skip
-    problems = bound_problems(model.parameters.rows, values)
+    problems = [] if within(model, values).all() else bound_problems(model.parameters.rows, values)
     if len(values) == 0:
         problems.append(Problem("parameters", None, None, "0", "at least one patient", "Give one."))
     if problems:
         raise ModelError(problems)
     return np.ascontiguousarray(values)
+
+
+def within(model: PatientModel, values: Array) -> npt.NDArray[np.bool_]:
+    """Whether all parameters of each patient are numbers within their bounds; shape (patients,)."""
+    low, high = _bounds(model.parameters)
+    return np.asarray(((values >= low) & (values <= high) & np.isfinite(values)).all(axis=1), dtype=bool)
+
+
+#: Bounds of the tables used of late, by identity (tables are immutable, and kept here).
+_BOUNDS: dict[int, tuple[ParameterTable, Array, Array]] = {}
+
+
+def _bounds(table: ParameterTable) -> tuple[Array, Array]:
+    if id(table) not in _BOUNDS:
+        if len(_BOUNDS) > 64:
+            _BOUNDS.clear()
+        rows = table.rows
+        _BOUNDS[id(table)] = (table, np.array([r.lower for r in rows]), np.array([r.upper for r in rows]))
+    return _BOUNDS[id(table)][1:]
+
+
+class Entering:
+    """How doses enter (:func:`icans.mechanism.doses.entering`), compiled once; ``by``: parameters of derivatives."""
+
+    def __init__(self, model: PatientModel, by: Sequence[str] = ()) -> None:
+        texts = [text for i in model.inputs for text in (i.scale, i.bioavailable, i.lag_h)]
+        self.model, self.by, self.count = model, tuple(by), len(model.inputs)
+        inside = needed(model, texts)
+        whole = [*texts, *(d.text for d in model.definitions if d.name in inside)]
+        self.used = frozenset(name for text in whole for name in names_in(text)) & set(model.parameters.names)
+        self.slopes = not self.used.isdisjoint(by)
+        fixed = not self.used
+        self._zero = [0.0] * len(model.states)
+        self._made = function(model, texts)
+        self._always = np.array(self._made(self._zero, ()), dtype=float) if fixed else None
+
+    def __call__(self, parameters: Array) -> tuple[Array, Array]:
+        """Factors and lags, (patients, inputs) each."""
+        if self._always is not None:
+            found = np.broadcast_to(self._always, (len(parameters), len(self._always)))
+        else:
+            found = np.array([self._made(self._zero, row) for row in parameters.tolist()], dtype=float)
+        found = found.reshape(len(parameters), self.count, 3)
+        return found[:, :, 0] * found[:, :, 1], found[:, :, 2]
 
 
 def time_table(times: Any, patients: int, t_start: float) -> tuple[Array, Array, Ints]:
@@ -110,6 +156,33 @@ def time_table(times: Any, patients: int, t_start: float) -> tuple[Array, Array,
     return asked, np.concatenate(kept), parts if own else np.tile(parts, (patients, 1))
 
 
+def plans(model: PatientModel, doses: Sequence[Any], count: int, t_start: float) -> list[Schedule]:
+    """Events before lag and bioavailability: one schedule for all, or one for each of ``count`` patients.
+
+    Raises
+    ------
+    ModelError
+        Doses that cannot be given, or that come before the start.
+    """
+    doses = list(doses)
+    per_patient = bool(doses) and isinstance(doses[0], (list, tuple))
+    if per_patient and len(doses) != count:
+        expected = f"one list of doses for each of {count} patients"
+        raise ModelError([Problem("doses", None, None, str(len(doses)), expected,
+                                  "Give a list per patient, or one list for all.")])  # fmt: skip
+    given = [tuple(d) for d in doses] if per_patient else [tuple(doses)]
+    made: dict[tuple[Action, ...], Schedule] = {}
+    problems: list[Problem] = []
+    for number, actions in enumerate(given, 1):
+        if actions not in made:
+            found = _problems(model, actions, number if per_patient else None, t_start)
+            problems += found
+            made[actions] = planned(model, () if found else actions)
+    if problems:
+        raise ModelError(problems)
+    return [made[actions] for actions in given]
+
+
 def event_table(
     model: PatientModel, doses: Sequence[Any], parameters: Array, t_start: float, *, share: bool = True
 ) -> tuple[Records, Ints, Array, Array]:  # fmt: skip
@@ -121,33 +194,19 @@ def event_table(
         Doses that cannot be given, or that come before the start.
     """
     n = len(parameters)
-    doses = list(doses)
-    per_patient = bool(doses) and isinstance(doses[0], (list, tuple))
-    if per_patient and len(doses) != n:
-        raise ModelError([Problem("doses", None, None, str(len(doses)), f"one list of doses for each of {n} patients",
-                                  "Give a list per patient, or one list for all.")])  # fmt: skip
-    given = [tuple(d) for d in doses] if per_patient else [tuple(doses)]
     factor, lag = entering(model, parameters)
-    plans: dict[tuple[Action, ...], Schedule] = {}
-    problems: list[Problem] = []
-    for number, actions in enumerate(given, 1):
-        if actions not in plans:
-            found = _problems(model, actions, number if per_patient else None, t_start)
-            problems += found
-            plans[actions] = planned(model, () if found else actions)
-    if problems:
-        raise ModelError(problems)
-    lists = [plans[given[p if per_patient else 0]] for p in range(n)]
+    made_plans = plans(model, doses, n, t_start)
+    lists = made_plans if len(made_plans) > 1 else made_plans * n
     sizes = np.array([len(s) for s in lists], np.int64)
     parts = np.stack([np.cumsum(sizes) - sizes, np.cumsum(sizes)], axis=1)
     events = np.zeros(int(sizes.sum()), dtype=EVENT)
-    alike = share and len(plans) == 1 and (factor == factor[0]).all() and (lag == lag[0]).all()
+    alike = share and all(one is lists[0] for one in lists) and (factor == factor[0]).all() and (lag == lag[0]).all()
     if alike:  # one list serves all
-        made = _records(lists[0].entered(factor[0], lag[0]))
+        made = records(lists[0].entered(factor[0], lag[0]))
         return made, np.tile(np.array([0, len(made)], np.int64), (n, 1)), factor, lag
     for p, plan in enumerate(lists):
         if len(plan):
-            events[parts[p, 0] : parts[p, 1]] = _records(plan.entered(factor[p], lag[p]))
+            events[parts[p, 0] : parts[p, 1]] = records(plan.entered(factor[p], lag[p]))
     return events, parts, factor, lag
 
 
@@ -158,8 +217,13 @@ def event_derivatives(
 
     They come from scale, bioavailability and lag of the inputs.
     """
-    values, times = np.zeros((len(events), len(by))), np.zeros((len(events), len(by)))
-    d_factor, d_lag = entering_derivatives(model, parameters, by)
+    return event_slopes(events, parts, factor, *entering_derivatives(model, parameters, by))
+
+
+def event_slopes(events: Records, parts: Ints, factor: Array, d_factor: Array, d_lag: Array) -> tuple[Array, Array]:
+    """Derivatives of the values and times of events from those of factors and lags, (patients, inputs, parameters)."""
+    shape = (len(events), d_factor.shape[2])
+    values, times = np.zeros(shape), np.zeros(shape)
     for p, (first, last) in enumerate(parts.tolist()):
         entry = events["entry"][first:last]
         dose = np.flatnonzero(entry >= 0)
@@ -188,7 +252,8 @@ def _problems(model: PatientModel, actions: tuple[Action, ...], patient: int | N
     return found
 
 
-def _records(plan: Schedule) -> Records:
+def records(plan: Schedule) -> Records:
+    """Events as the compiled loop reads them."""
     made = np.zeros(len(plan), dtype=EVENT)
     made["time"], made["kind"], made["place"], made["value"] = plan.time, plan.kind, plan.place, plan.value
     made["entry"] = plan.entry
@@ -227,7 +292,7 @@ def trigger_tables(
     position = 0
     for p in range(1 if alike else n):
         for k, plan in enumerate(plans):
-            made = _records(plan.entered(factor[p], lag[p]))
+            made = records(plan.entered(factor[p], lag[p]))
             answers.append(made)
             at[p, k] = position, position + len(made)
             position += len(made)

@@ -57,6 +57,8 @@ _PATTERNS = ("jac", "dfdp", "observe_jac", "observe_dp", "lu")
 #: What must stay in memory for addresses to stay valid, and the kernels made so far.
 _ENGINES: list[object] = []
 _KERNELS: dict[str, Kernel] = {}
+#: Their keys by what was asked for.
+_KEYS: dict[tuple[object, ...], str] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +136,11 @@ def compile_kernel(
         A name that the model does not have, or another number of lanes.
     """
     outputs, watch, sensitivities = tuple(outputs), tuple(watch), tuple(sensitivities)
-    _check(model, lanes, (*outputs, *watch), sensitivities)
-    key = _key(model, lanes, outputs, watch, sensitivities)
+    asked = (model.key, lanes, outputs, watch, sensitivities, _surroundings())
+    key = _KEYS.get(asked)
+    if key is None:
+        _check(model, lanes, (*outputs, *watch), sensitivities)
+        key = _KEYS[asked] = _key(model, lanes, outputs, watch, sensitivities)
     if key not in _KERNELS:
         content = _stored(key) or _compile(model, lanes, outputs, watch, sensitivities, key)
         _KERNELS[key] = _load(key, model, lanes, (outputs, watch, sensitivities), *content)

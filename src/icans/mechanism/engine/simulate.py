@@ -7,11 +7,9 @@ the number of threads, the order of patients or who their neighbours are.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from icans.core.errors import ModelError, Problem
 from icans.core.provenance import Provenance, package_version
 from icans.mechanism.doses import Action, Dose, Reset, Switch, Trigger, check_triggers
 from icans.mechanism.engine import inputs, layout
+from icans.mechanism.engine.execute import execute, input_states, make_setup, patients, plain_states
 from icans.mechanism.engine.rodas import Tableau, tableau
 from icans.mechanism.trajectory import Failure, Firing, Trajectory
 
@@ -38,9 +37,6 @@ FEW, LANES = 4, 4
 ABSOLUTE = 1e-2
 #: Firings of a trigger of which the time is kept.
 KEPT = 200
-#: Step control: safety, smallest and largest change of a step, weight of the last error (Gustafsson 1991,
-#: doi 10.1145/210232.210242).
-SAFETY, SHRINK, GROW, MEMORY = 0.9, 0.2, 6.0, 0.0
 #: Results larger than this are refused (bytes).
 LARGEST = 8e9
 
@@ -116,18 +112,19 @@ def simulate(
         Anything about parameters, doses, times, triggers or names that is wrong, before integration begins.
     """
     values = inputs.parameter_table(model, parameters)
-    wanted = _outputs(model, outputs)
+    wanted = chosen_outputs(model, outputs)
     check_triggers(model, triggers)
-    _check_sensitivities(model, sensitivities, triggers, doses)
+    check_sensitivities(model, sensitivities, triggers, doses)
     asked, hours, time_parts = inputs.time_table(EVERY_6_H if times is None else times, len(values), t_start)
     control = control or Control(rtol=rtol, atol=atol)
-    _check_control(model, control)
-    job = _Job(model, values, wanted, tuple(sensitivities), tuple(triggers), control, t_start)
-    y0, s0 = _start(job, start, threads)
+    check_control(model, control)
+    job = Job(model, values, wanted, tuple(sensitivities), tuple(triggers), control, t_start)
+    y0, s0 = starting(job, start, threads)
     share = not sensitivities
     events, event_parts, factor, lag = inputs.event_table(model, doses, values, t_start, share=share)
     value_dp, time_dp = inputs.event_derivatives(model, events, event_parts, values, sensitivities, factor)
     kernel = job.kernel(len(values))
+    setup = make_setup(model, kernel, job.method, control, job.atol, t_start)
     trigger, answers, answers_at, room = inputs.trigger_tables(triggers, kernel.outputs, model, factor, lag)
     n, T = len(values), int((time_parts[:, 1] - time_parts[:, 0]).max())
     if n * T * len(wanted) * 8 * (1 + len(sensitivities)) > LARGEST:
@@ -135,16 +132,16 @@ def simulate(
                                   f"less than {LARGEST / 1e9:g} GB of results",
                                   "Ask for fewer outputs or times.")])  # fmt: skip
     batch = layout.Batch(
-        p=values, y0=y0, patient=_patients(time_parts, event_parts), times=hours, events=events, triggers=trigger,
+        p=values, y0=y0, patient=patients(time_parts, event_parts), times=hours, events=events, triggers=trigger,
         answers=answers, answers_at=answers_at, s0=s0, value_dp=value_dp,
-        time_dp=time_dp, picked=np.array([kernel.outputs.index(o) for o in wanted], np.int64),
-        plain=_plain(model, wanted),
+        time_dp=time_dp, picked=setup.picked(wanted),
+        plain=plain_states(model, wanted),
         values=np.full((n, asked.shape[-1], len(wanted)), np.nan),
         derivatives=np.full((n, asked.shape[-1], len(wanted), len(sensitivities)), np.nan),
         y_end=np.full((n, kernel.n), np.nan),
         fired=np.full((n, len(triggers), min(KEPT, max((t.max_times for t in triggers), default=0))), np.nan),
     )  # fmt: skip
-    _run(job, kernel, batch, room, threads, progress)
+    execute(setup, batch, room, threads, progress)
     return _trajectory(job, batch, asked)
 
 
@@ -152,7 +149,9 @@ EVERY_6_H = np.arange(0.0, 30 * 24.0 + 1, 6.0)
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
+    """What is to be simulated, checked."""
+
     model: PatientModel
     parameters: Array
     outputs: tuple[str, ...]
@@ -163,6 +162,7 @@ class _Job:
 
     @property
     def method(self) -> Tableau:
+        """The method's coefficients."""
         return tableau(self.control.method)
 
     def kernel(self, patients: int) -> Kernel:
@@ -170,17 +170,23 @@ class _Job:
         from icans.mechanism.engine.kernel import compile_kernel
 
         model = self.model
-        lanes = 1 if patients < FEW else LANES
+        lanes = lanes_for(patients)
         if self.sensitivities:
             return compile_kernel(model, lanes=lanes, outputs=self.outputs, sensitivities=self.sensitivities)
         return compile_kernel(model, lanes=lanes, outputs=everything(model))
 
     @property
     def atol(self) -> Array:
+        """Absolute tolerance of each state."""
         given = self.control.atol
         if given is not None:
             return np.broadcast_to(np.asarray(given, dtype=float), (len(self.model.states),)).copy()
         return self.control.rtol * ABSOLUTE * scales(self.model)
+
+
+def lanes_for(patients: int) -> int:
+    """How many patients share a vector."""
+    return 1 if patients < FEW else LANES
 
 
 def everything(model: PatientModel) -> tuple[str, ...]:
@@ -214,7 +220,8 @@ def _scales(key: str, values: bytes, same: _Same) -> tuple[float, ...]:
     return tuple(np.where(np.isfinite(size) & (size > 0), size, 1.0).tolist())
 
 
-def _outputs(model: PatientModel, outputs: Sequence[str] | None) -> tuple[str, ...]:
+def chosen_outputs(model: PatientModel, outputs: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the outputs, checked."""
     from icans.mechanism.parameters import unknown
 
     if outputs is None:
@@ -228,9 +235,10 @@ def _outputs(model: PatientModel, outputs: Sequence[str] | None) -> tuple[str, .
     return wanted
 
 
-def _check_sensitivities(
+def check_sensitivities(
     model: PatientModel, names: Sequence[str], triggers: Sequence[Trigger], doses: Sequence[Any]
 ) -> None:  # fmt: skip
+    """Refuse derivatives that cannot be had."""
     from icans.mechanism.parameters import unknown
 
     problems = [unknown("parameter", n, model.parameters.names) for n in names if n not in model.parameters]
@@ -246,7 +254,8 @@ def _check_sensitivities(
         raise ModelError(problems)
 
 
-def _check_control(model: PatientModel, control: Control) -> None:
+def check_control(model: PatientModel, control: Control) -> None:
+    """Refuse tolerances that are no tolerances."""
     problems = []
     if not (1e-14 <= control.rtol <= 0.1):
         problems.append(
@@ -261,7 +270,7 @@ def _check_control(model: PatientModel, control: Control) -> None:
         raise ModelError(problems)
 
 
-def _start(job: _Job, start: str | Array, threads: int | None) -> tuple[Array, Array]:
+def starting(job: Job, start: str | Array, threads: int | None) -> tuple[Array, Array]:
     """Initial states, shape (patients or 0, states), and their derivatives (patients or 0, directions, states)."""
     n, states, k = len(job.parameters), len(job.model.states), len(job.sensitivities)
     if isinstance(start, str):
@@ -278,7 +287,7 @@ def _start(job: _Job, start: str | Array, threads: int | None) -> tuple[Array, A
                               "Correct it.")])  # fmt: skip
 
 
-def _steady(job: _Job, threads: int | None) -> tuple[Array, Array]:
+def _steady(job: Job, threads: int | None) -> tuple[Array, Array]:
     """Steady states without doses, NaN where there is none."""
     from icans.mechanism.engine import steady
 
@@ -291,7 +300,7 @@ def _steady(job: _Job, threads: int | None) -> tuple[Array, Array]:
     fixed = steady.accumulators(kernel)
     plan = layout.make_plan(kernel, job.method)
     work = layout.make_workspace(plan[0], job.method, job.atol, job.control.rtol)
-    patterns = layout.make_patterns(kernel, _input_states(model))
+    patterns = layout.make_patterns(kernel, input_states(model))
     s = np.zeros((n if job.sensitivities else 0, len(job.sensitivities), kernel.n))
     steady.polisher()(layout.make_calls(kernel), plan, patterns, work, job.parameters, y, fixed, scales(model), s)
     # What Newton's method finds far from where integration had come to is another, perhaps unstable, steady state.
@@ -303,71 +312,12 @@ def _steady(job: _Job, threads: int | None) -> tuple[Array, Array]:
     return y, s
 
 
-def _input_states(model: PatientModel) -> list[int]:
-    states = {name: i for i, name in enumerate(model.state_names)}
-    return [states[i.state] for i in model.inputs]
+@cache
+def _version() -> str:
+    return package_version()
 
 
-def _plain(model: PatientModel, outputs: Sequence[str]) -> Any:
-    """The states that the outputs are; none if one of them is something else."""
-    place = {name: i for i, name in enumerate(model.state_names)}
-    return np.array([place[o] for o in outputs] if all(o in place for o in outputs) else [], np.int64)
-
-
-def _patients(times: Any, events: Any) -> Any:
-    made = np.zeros(len(times), dtype=layout.PATIENT)
-    made["time_from"], made["time_to"] = times.T
-    made["event_from"], made["event_to"] = events.T
-    made["status"], made["fail_time"], made["fail_state"] = layout.RUNNING, np.nan, -1
-    return made
-
-
-def _run(
-    job: _Job, kernel: Kernel, batch: layout.Batch, room: int, threads: int | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:  # fmt: skip
-    """Solve by several threads that share one queue; an interruption ends all of them before it is passed on."""
-    from icans.mechanism.engine.driver import driver
-
-    run, n = driver(), len(batch.p)
-    workers = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    workers = max(1, min(workers, -(-n // kernel.lanes)))
-    stop, queue = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    method, control = job.method, job.control
-    plan, calls = layout.make_plan(kernel, method), layout.make_calls(kernel)
-    patterns = layout.make_patterns(kernel, _input_states(job.model))
-    options = layout.one_record(
-        layout.OPTIONS, gamma=method.gamma, exponent=1.0 / (method.error_order + 1), memory=MEMORY, safety=SAFETY,
-        shrink=SHRINK, grow=GROW, h_max=control.h_max, fixed=control.fixed, t_start=job.t_start,
-        max_steps=control.max_steps,
-    )  # fmt: skip
-    atol = job.atol
-
-    def one() -> None:
-        work = layout.make_work(plan[0], batch.triggers, room)
-        space = layout.make_workspace(plan[0], method, atol, control.rtol)
-        run(calls, plan, options, work, batch, patterns, space, queue, stop)
-
-    if workers == 1 and progress is None:
-        one()
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = {pool.submit(one) for _ in range(workers)}
-        try:
-            while waiting:
-                finished, waiting = wait(waiting, timeout=0.2)
-                for future in finished:
-                    future.result()
-                if progress is not None:
-                    progress(min(int(queue[0]), n), n)
-        except BaseException:
-            stop[0] = 1
-            for future in waiting:
-                future.cancel()
-            raise
-
-
-def _trajectory(job: _Job, batch: layout.Batch, asked: Array) -> Trajectory:
+def _trajectory(job: Job, batch: layout.Batch, asked: Array) -> Trajectory:
     patient, names = batch.patient, job.model.state_names
     status = patient["status"].copy()
     if len(batch.y0):
@@ -382,7 +332,7 @@ def _trajectory(job: _Job, batch: layout.Batch, asked: Array) -> Trajectory:
         for p, k, j in np.argwhere(np.isfinite(batch.fired))
     )
     units = {name: job.model.units[name] for name in job.outputs}
-    about = Provenance(f"simulated by icans {package_version()}", synthetic=True,
+    about = Provenance(f"simulated by icans {_version()}", synthetic=True,
                        notes=(f"model {job.model.key[:16]}", f"rtol {job.control.rtol:g}",
                               job.control.method))  # fmt: skip
     return Trajectory(
