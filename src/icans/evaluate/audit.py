@@ -262,10 +262,9 @@ def _groupings(cohort: Cohort, regimes: pd.DataFrame, ever: pd.Series) -> pd.Dat
     found: dict[str, pd.Series] = {name: features.field_levels(cohort, name) for name in PATIENT_FIELDS}
     for name in ("batch", "assay"):
         rows = features.row_levels(cohort, name).dropna()
-        found[name] = rows.groupby(level=0).agg(lambda values: values.value_counts().index[0])
+        found[name] = features.commonest(rows.index.to_series(), rows)
     for analyte, part in regimes.groupby("analyte"):
-        commonest = part.groupby("patient_id")["regime"].agg(lambda values: values.value_counts().index[0])
-        found[f"unit regime of {analyte}"] = commonest
+        found[f"unit regime of {analyte}"] = features.commonest(part["patient_id"], part["regime"])
     frames = []
     for name, labels in found.items():
         level = labels.reindex(ever.index).astype("object")

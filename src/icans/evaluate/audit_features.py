@@ -35,8 +35,8 @@ def level_features(levels: pd.Series, patients: list[str]) -> pd.DataFrame:
         Patients, in the order wanted.
     """
     labels = levels.astype("object").where(levels.notna(), "(missing)").astype(str)
-    table = pd.crosstab(pd.Series(labels.index.astype(str), name="patient_id"), labels.to_numpy(), normalize="index")
-    table = table.reindex(patients).fillna(0.0)
+    table = _tally(labels.index, labels, patients)
+    table = table.div(table.sum(axis=1).where(lambda rows: rows > 0, 1.0), axis=0)
     enough = (table > 0).sum(axis=0) >= MIN_LEVEL
     return _informative(table.loc[:, enough])
 
@@ -65,8 +65,7 @@ def presence(cohort: Cohort) -> pd.DataFrame:
     day = np.floor(rows["time_h"] / 24.0)
     kept = day.between(*PRESENCE_DAYS)
     label = rows["analyte"][kept].astype(str) + " day " + day[kept].astype(int).astype(str)
-    seen = pd.crosstab(rows["patient_id"][kept].astype(str), label).clip(upper=1) if kept.any() else pd.DataFrame()
-    return _informative(seen.reindex(cohort.patient_ids).fillna(0.0).astype(float))
+    return _informative(_tally(rows["patient_id"][kept], label, cohort.patient_ids).clip(upper=1))
 
 
 def row_counts(cohort: Cohort) -> pd.DataFrame:
@@ -93,7 +92,7 @@ def value_format(cohort: Cohort) -> pd.DataFrame:
     frame["whole"] = (frame["places"] == 0).astype(float)
     if frame.empty:
         return pd.DataFrame(index=pd.Index(cohort.patient_ids, name="patient_id"))
-    wide = frame.pivot_table(index="patient_id", columns="analyte", values=["places", "whole"], aggfunc="mean")
+    wide = frame.groupby(["patient_id", "analyte"])[["places", "whole"]].mean().unstack("analyte")
     wide.columns = [
         f"{analyte} {'decimals' if kind == 'places' else 'whole numbers'}" for kind, analyte in wide.columns
     ]
@@ -130,12 +129,35 @@ def regime_features(regimes: pd.DataFrame, patients: list[str]) -> pd.DataFrame:
     if regimes.empty:
         return pd.DataFrame(index=pd.Index(patients, name="patient_id"))
     label = regimes["analyte"].astype(str) + ": " + regimes["regime"].astype(str)
-    table = pd.crosstab(regimes["patient_id"].astype(str), label).clip(upper=1)
-    return _informative(table.reindex(patients).fillna(0.0).astype(float))
+    return _informative(_tally(regimes["patient_id"], label, patients).clip(upper=1))
 
 
 def _informative(table: pd.DataFrame) -> pd.DataFrame:
     """Columns in which at least ``MIN_DIFFERENT`` patients differ from the commonest value."""
     table.index.name = "patient_id"
-    kept = [name for name in table if len(table) - table[name].value_counts().max() >= MIN_DIFFERENT]
-    return table[kept]
+    kept = [k for k, column in enumerate(table.to_numpy().T) if len(table) - _repeats(column) >= MIN_DIFFERENT]
+    return table.iloc[:, kept]
+
+
+def _repeats(column: np.ndarray) -> int:
+    """How often the commonest value (missing ones set aside) occurs."""
+    present = column[~np.isnan(column)]
+    return int(np.unique(present, return_counts=True)[1].max()) if len(present) else 0
+
+
+def _tally(owner: pd.Index | pd.Series, label: pd.Series, patients: list[str]) -> pd.DataFrame:
+    """How many rows of each label (sorted) each patient has, 0 where none; rows of other patients are left out."""
+    code, labels = pd.factorize(label.to_numpy(dtype=object), sort=True)
+    place = pd.Index(patients, name="patient_id").get_indexer(pd.Index(owner).astype(str))
+    mine = place >= 0
+    counts = np.bincount(place[mine] * len(labels) + code[mine], minlength=len(patients) * len(labels))
+    table = counts.reshape(len(patients), len(labels)).astype(float)
+    return pd.DataFrame(table, index=pd.Index(patients, name="patient_id"), columns=labels)
+
+
+def commonest(owner: pd.Series, label: pd.Series) -> pd.Series:
+    """Each owner's most frequent label, the first delivered of equally frequent ones; owners and labels not missing."""
+    frame = pd.DataFrame({"owner": owner.to_numpy(), "label": label.to_numpy(), "place": np.arange(len(owner))})
+    seen = frame.groupby(["owner", "label"], sort=False, observed=True)["place"].agg(["size", "min"]).reset_index()
+    ranked = seen.sort_values(["owner", "size", "min"], ascending=[True, False, True], kind="stable")
+    return ranked.drop_duplicates("owner").set_index("owner")["label"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -58,9 +58,22 @@ def patient_counts(patient_ids: ArrayLike, n_boot: int, seed: int, *keys: object
     ids, index = np.unique(np.asarray(patient_ids).astype(str), return_inverse=True)
     if not len(ids):
         raise NotEstimableError("there are no patients to resample")
-    drawn = [stream(seed, "bootstrap", *keys, b).integers(0, len(ids), len(ids)) for b in range(n_boot)]
-    counts = np.stack([np.bincount(d, minlength=len(ids)) for d in drawn]) if drawn else np.zeros((0, len(ids)))
-    return counts[:, index].astype(float)
+    return _counts(len(ids), n_boot, seed, *keys)[:, index]
+
+
+@lru_cache(maxsize=8, typed=True)
+def _counts(patients: int, n_boot: int, seed: int, *keys: object) -> Floats:
+    """How often each of so many patients is drawn, shape (n_boot, patients).
+
+    The models of a cell are resampled alike, and a stream for each resample costs more than its draws: the last few
+    tables are kept. They are not written to.
+    """
+    counts = np.zeros((n_boot, patients))
+    for b in range(n_boot):
+        drawn = stream(seed, "bootstrap", *keys, b).integers(0, patients, patients)
+        counts[b] = np.bincount(drawn, minlength=patients)
+    counts.flags.writeable = False
+    return counts
 
 
 def percentile_interval(value: ArrayLike, drawn: ArrayLike, level: float = 0.95) -> Interval:
@@ -79,8 +92,11 @@ def band(drawn: Floats, level: float) -> tuple[Floats, Floats]:
     lower, upper = np.full(drawn.shape[1], np.nan), np.full(drawn.shape[1], np.nan)
     tail = (1 - level) / 2
     enough = np.isfinite(drawn).mean(axis=0) >= MIN_ESTIMABLE
-    if enough.any():
-        lower[enough], upper[enough] = np.nanquantile(drawn[:, enough], (tail, 1 - tail), axis=0)
+    whole = np.isfinite(drawn).all(axis=0)
+    if whole.any():
+        lower[whole], upper[whole] = np.quantile(drawn[:, whole], (tail, 1 - tail), axis=0)
+    if (gaps := enough & ~whole).any():
+        lower[gaps], upper[gaps] = np.nanquantile(drawn[:, gaps], (tail, 1 - tail), axis=0)
     return lower, upper
 
 

@@ -48,7 +48,9 @@ def fit_path(
 ) -> list[RidgeLogistic]:
     """One model for each penalty, in the order given; each starts from the one before.
 
-    ``offset`` is a part of the linear predictor that is taken as it is (the incidence by day, for example).
+    ``offset`` is a part of the linear predictor that is taken as it is (the incidence by day, for example). With more
+    columns than rows the coefficients are a mixture of the rows (the penalty leaves nothing else), and as many numbers
+    as rows are sought (Hastie and Tibshirani, Biostatistics 2004;5:329).
 
     Raises
     ------
@@ -62,14 +64,29 @@ def fit_path(
     if not 0.0 < rate < 1.0:
         raise NotEstimableError("all training rows have the same outcome within the horizon: nothing to fit")
     w = weight / weight.sum()
+    basis = None
+    if X.shape[1] > len(X) and min(penalties) > 0:
+        basis, X = _row_space(X)
     design = np.column_stack([np.ones(len(y)), X])
     beta = np.zeros(design.shape[1])
     beta[0] = np.log(rate / (1 - rate)) - float(np.average(offset, weights=weight))
     fitted: dict[int, RidgeLogistic] = {}
     for k in np.argsort(penalties)[::-1].tolist():
         beta = _newton(design, y, w, offset, penalties[k], beta)
-        fitted[k] = RidgeLogistic(float(beta[0]), beta[1:].copy(), penalties[k])
+        own = beta[1:].copy() if basis is None else basis @ beta[1:]
+        fitted[k] = RidgeLogistic(float(beta[0]), own, penalties[k])
     return [fitted[k] for k in range(len(penalties))]
+
+
+def _row_space(X: Floats) -> tuple[Floats, Floats]:
+    """An orthonormal basis of the rows, shape (p, r), and the rows in it, shape (n, r); r is at most n.
+
+    Directions below 1e-7 of the largest are left out: a ridge lets them contribute nothing.
+    """
+    value, vector = np.linalg.eigh(X @ X.T)
+    kept = value > 1e-14 * value[-1]
+    size = np.sqrt(value[kept])
+    return X.T @ (vector[:, kept] / size), vector[:, kept] * size
 
 
 def deviance(y: Floats, risk: Floats, weight: Floats) -> float:
@@ -82,23 +99,30 @@ def _newton(design: Floats, y: Floats, w: Floats, offset: Floats, penalty: float
     ridge = np.full(design.shape[1], penalty)
     ridge[0] = 0.0
     beta = start.copy()
-    loss = _loss(design, y, w, offset, ridge, beta)
+    eta = _predictor(design, offset, beta)
+    loss = _loss(y, w, ridge, beta, eta)
     for _ in range(MAX_STEPS):
-        p = expit(offset + design @ beta)
+        p = 1.0 / (1.0 + np.exp(-eta))
         gradient = design.T @ (w * (y - p)) - ridge * beta
         # The floor keeps the matrix invertible when columns repeat each other and the penalty is tiny.
-        curvature = (design * (w * p * (1 - p))[:, None]).T @ design + np.diag(ridge + 1e-10)
+        curvature = design.T @ (design * (w * p * (1 - p))[:, None])
+        curvature.flat[:: len(beta) + 1] += ridge + 1e-10
         step = np.linalg.solve(curvature, gradient)
         if float(gradient @ step) < TOLERANCE:
             break
         size, new = 1.0, beta + step
-        while (value := _loss(design, y, w, offset, ridge, new)) > loss and size > 1e-4:
+        eta = _predictor(design, offset, new)
+        while (value := _loss(y, w, ridge, new, eta)) > loss and size > 1e-4:
             size /= 2.0
             new = beta + size * step
+            eta = _predictor(design, offset, new)
         beta, loss = new, value
     return beta
 
 
-def _loss(design: Floats, y: Floats, w: Floats, offset: Floats, ridge: Floats, beta: Floats) -> float:
-    eta = np.clip(offset + design @ beta, -MAX_LOGIT, MAX_LOGIT)
+def _predictor(design: Floats, offset: Floats, beta: Floats) -> Floats:
+    return np.clip(offset + design @ beta, -MAX_LOGIT, MAX_LOGIT)
+
+
+def _loss(y: Floats, w: Floats, ridge: Floats, beta: Floats, eta: Floats) -> float:
     return float(w @ (np.logaddexp(0.0, eta) - y * eta) + 0.5 * ridge @ beta**2)
