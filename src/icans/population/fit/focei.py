@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,11 @@ class Objective:
     explore: int = 0
     seed: int = 0
 
+    @cached_property
+    def penalised(self) -> bool:
+        """Whether priors enter the objective."""
+        return has_priors(self.bound.model)
+
     def evaluate(self, vector: Array, near: Evaluation | None = None, *, gradient: bool = True) -> Evaluation:
         """The objective of every subject; without a likelihood where the vector has no population."""
         population = self.pack.unpack(vector)
@@ -82,18 +88,19 @@ class Objective:
         except np.linalg.LinAlgError:
             assert before is not None
             return Point(vector, np.inf, np.full(len(vector), np.nan), before.extra)
-        prior = log_prior(self.bound.model, got.population)
-        value = got.total - 2.0 * prior.logp
+        prior = log_prior(self.bound.model, got.population) if self.penalised else None
+        value = got.total - (2.0 * prior.logp if prior else 0.0)
         if not np.isfinite(value) or got.slopes is None:
             return Point(vector, np.inf, np.full(len(vector), np.nan), got)
-        by = got.slopes.total(self.bound)
-        gradient = self.pack.gradient(vector, by) - 2.0 * self.pack.gradient(vector, prior.by)
+        gradient = self.pack.gradient(vector, got.slopes.total(self.bound))
+        if prior is not None:
+            gradient -= 2.0 * self.pack.gradient(vector, prior.by)
         return Point(vector, value, gradient, got)
 
     def value(self, vector: Array, before: Evaluation | None = None) -> float:
         """The value alone."""
         got = self.evaluate(vector, before, gradient=False)
-        return got.total - 2.0 * log_prior(self.bound.model, got.population).logp
+        return got.total - (2.0 * log_prior(self.bound.model, got.population).logp if self.penalised else 0.0)
 
     def subject_gradients(self, point: Point[Evaluation]) -> Array:
         """Derivatives of every subject's -2 log-likelihood by the vector, (N, length)."""
@@ -191,11 +198,6 @@ def objective_of(
     """The objective itself, for profiles, resampling and checks; ``population`` gives what is fixed its values."""
     bound = bind(model, records)
     return Objective(bound, packing(model, population), accuracy or accuracy_for(bound), method)
-
-
-def penalised(model: NlmeModel) -> bool:
-    """Whether priors enter the objective."""
-    return has_priors(model)
 
 
 def _check(chosen: FoceiSettings) -> None:

@@ -101,7 +101,7 @@ class Records:
         text = hashlib.sha256()
         for s in self.subjects:
             text.update(repr((s.id, s.doses, sorted(s.covariates.items()), s.occasions)).encode())
-            text.update(s.observations.to_csv(index=False).encode())
+            text.update(repr([(c, s.observations[c].tolist()) for c in s.observations]).encode())
         return text.hexdigest()
 
 

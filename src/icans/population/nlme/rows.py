@@ -128,11 +128,11 @@ def _subject(
         problems.append(Problem(f"subject {s.id}", None, None, None, "at least one observation", remedy))
     rows: list[Row] = []
     previous: dict[int, float] = {}
-    table = s.observations.assign(source=range(len(s.observations))).sort_values("time_h", kind="stable")
-    for t, name, value, word, limit, batch, source in zip(
-        table["time_h"], table["observable"], table["value"], table["censor"], table["limit"], table["batch"],
-        table["source"], strict=True,
-    ):  # fmt: skip
+    order = np.argsort(s.observations["time_h"].to_numpy(dtype=float), kind="stable")
+    columns = ("time_h", "observable", "value", "censor", "limit", "batch")
+    listed = [s.observations[c].tolist() for c in columns]
+    for source in order.tolist():
+        t, name, value, word, limit, batch = (column[source] for column in listed)
         k = places.get(str(name))
         if k is None:
             remedy = f"The model observes: {', '.join(places)}. Declare it or leave the rows out."
