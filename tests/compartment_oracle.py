@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import expm
+from scipy.stats import ortho_group
 
 from icans.population.nlme.compartments import COMPARTMENTS, Compartments
 from icans.population.nlme.records import Subject
 
 STEP = 1e-30
-EARLIER = 400
+#: Earlier doses of a steady state: two to this power.
+DOUBLINGS = 12
 
 
 def oracle(model: Compartments, psi, subject: Subject, times, outputs):
-    """Values at ``times`` (left limits) of ``outputs``; ``psi`` (O, P), complex or real."""
+    """Values of ``outputs`` at ``times`` (left limits, but after a steady state is reached); ``psi`` (O, P)."""
     named = [dict(zip(model.canonical, row, strict=True)) for row in np.asarray(psi, dtype=complex)]
     matrices = [_matrix(model, p) for p in named]
     size = len(matrices[0])
@@ -80,6 +82,7 @@ def _matrix(model, p):
     for j in range(n - 1):
         a[1, 1] -= k[f"out{j}"]
         a[j + 2, 1], a[1, j + 2], a[j + 2, j + 2] = k[f"out{j}"], k[f"back{j}"], -k[f"back{j}"]
+    a[0, 0] = -1.0
     if model.depot:
         a[0, 0], a[1, 0] = -p["ka"], p["ka"]
     return a
@@ -91,7 +94,9 @@ def _move(a, state, rate, dt):
     size = len(a)
     big = np.zeros((size + 1, size + 1), complex)
     big[:size, :size], big[:size, size] = a, rate
-    return (expm(big * dt) @ np.append(state, 1.0))[:size]
+    # In other coordinates: SciPy's formulas for triangular matrices lose complex steps where two rates are equal.
+    turn = ortho_group.rvs(size + 1, random_state=1)
+    return (turn.T @ expm(turn @ (big * dt) @ turn.T) @ turn @ np.append(state, 1.0))[:size]
 
 
 def _dose(model, subject, place, named):
@@ -113,14 +118,16 @@ def _dose(model, subject, place, named):
 
 
 def _timeline(model, named, subject):
-    events = [(t, 0.0, "occasion", o) for o, t in enumerate(subject.occasions[1:], 1) if o < len(named)]
+    troughs = [d.time_h for d in subject.doses if d.interval_h > 0.0]
+    starts = [(o, t) for o, t in enumerate(subject.occasions[1:], 1) if o < len(named)]
+    events = [(t, -3.0 if t in troughs else 0.0, "occasion", o) for o, t in starts]
     for place in range(len(subject.doses)):
         d = _dose(model, subject, place, named)
         start = d["time"] + d["lag"]
-        if d["reset"]:
-            events.append((d["time"], 1.0, "reset", place))
+        if d["reset"] and not d["interval"] > 0.0:
+            events.append((d["time"], -2.5 if d["time"] in troughs else 1.0, "reset", place))
         if d["interval"] > 0.0:
-            events.append((d["time"], 2.0, "steady", place))
+            events.append((d["time"], -2.0, "steady", place))
             if d["length"] != 0 and np.real(d["interval"] - d["lag"]) < np.real(d["length"]):
                 events.append((start + d["length"] - d["interval"], 3.0, "stop previous", place))
         events.append((start, 3.0, "give", place))
@@ -131,7 +138,8 @@ def _timeline(model, named, subject):
 
 def _steady(model, a, subject, place, named, size):
     d = _dose(model, subject, place, named)
-    step, total = expm(a * d["interval"]), np.zeros(size, complex)
+    turn, total = ortho_group.rvs(size, random_state=1), np.zeros(size, complex)
+    step = turn.T @ expm(turn @ a @ turn.T * d["interval"]) @ turn
     none = np.zeros(size, complex)
     first = d["interval"] - d["lag"]
     if d["length"] == 0:
@@ -142,11 +150,10 @@ def _steady(model, a, subject, place, named, size):
         one = _move(a, full, none, first + d["interval"] - d["length"])
     else:
         one = _move(a, _move(a, none, d["input"] / d["length"], d["length"]), none, first - d["length"])
-    for _ in range(EARLIER):
-        total = total + one
-        one = step @ one
-    assert np.abs(one).max() < 1e-12 * np.abs(total).max()
-    return total
+    for _ in range(DOUBLINGS):
+        one, step = one + step @ one, step @ step
+    assert np.abs(step).max() < 1e-12
+    return total + one
 
 
 def _output(model, p, state, name):

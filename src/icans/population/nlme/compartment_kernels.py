@@ -116,14 +116,11 @@ def flow(o: int, n: int, depot: bool, rated: bool, lam: Any, left: Any, z: Any, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def advance(
+def general_step(
     dt: float, o: int, n: int, depot: bool, rated: bool, acts: Any, want: bool, lam: Any, left: Any, u: Any, v: Any,
     z: Any, T: Any, r: Any, dr: Any, w: Any,
 ) -> None:  # fmt: skip
     """Move the state, and with ``want`` its derivatives, by ``dt`` hours of occasion ``o``; ``w``: scratch (8, 4)."""
-    if n == 1:
-        step_one(dt, o, depot, rated, acts, want, lam[o, 0], lam[o, 1], z, T, r, dr)
-        return
     ka = lam[o, 0]
     ea = math.exp(-ka * dt) if depot else 0.0
     xd, rd = z[0], r[0]
@@ -202,6 +199,18 @@ def rates(
         T[o, KA, 0] -= dt * ea * xd
         if rd != 0.0:
             T[o, KA, 0] -= conv3(0.0, ka, ka, 1.0, ea, ea, dt) * rd
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def advance(
+    dt: float, o: int, n: int, depot: bool, rated: bool, acts: Any, want: bool, lam: Any, left: Any, u: Any, v: Any,
+    z: Any, T: Any, r: Any, dr: Any, w: Any,
+) -> None:  # fmt: skip
+    """Move by ``dt`` hours: :func:`general_step`, or what is faster for one compartment."""
+    if n == 1:
+        step_one(dt, o, depot, rated, acts, want, lam[o, 0], lam[o, 1], z, T, r, dr)
+    else:
+        general_step(dt, o, n, depot, rated, acts, want, lam, left, u, v, z, T, r, dr, w)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

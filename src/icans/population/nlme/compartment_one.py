@@ -1,7 +1,7 @@
 """The step of a one-compartment model with or without a depot: the general step, written out. Compiled by numba.
 
-What :func:`~icans.population.nlme.compartment_kernels.advance` does with matrices is done here with numbers, which is
-several times faster for the most frequent model; a test holds the two together.
+What :func:`~icans.population.nlme.compartment_kernels.general_step` does with matrices is done here with numbers, which
+is several times faster for the most frequent model; a test holds the two together.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Tables of a structural model bound to N subjects (see :class:`~icans.population.
 ``places``: column of ``psi`` of each canonical parameter (CL or k, V, Q or k12, V2 or k21, Q3 or k13, V3 or k31, ka, F,
 lag, duration), -1 where the model has none. ``doses``: time, amount, compartment (0 depot, 1 central, 2, 3), duration
 (0 bolus, -1 estimated), interval of a steady state, occasion, whether F and the lag apply. ``events``: nominal time,
-kind, dose (or occasion), and by how much lag and duration move it, in nominal order. ``asked``: time, output (0
+kind, dose (or occasion), by how much lag and duration move it, whether it precedes observations of its time;
+in nominal order. ``asked``: time, output (0
 concentration, 1 central amount, 2 depot, 3 and 4 peripheral amounts), place among the subject's requests, in order of
 time.
 """
@@ -32,6 +33,7 @@ from icans.population.nlme.compartment_kernels import (
     directions,
     eigen,
     flow,
+    general_step,
     shift,
 )
 from icans.population.nlme.compartment_one import step_one
@@ -40,7 +42,7 @@ from icans.population.nlme.convolutions import conv2
 #: Columns of ``doses``.
 D_TIME, D_AMOUNT, D_WHERE, D_LENGTH, D_INTERVAL, D_OCCASION, D_LAGS, D_BIO = range(8)
 #: Columns of ``events``.
-E_TIME, E_KIND, E_DOSE, E_LAG, E_LENGTH = range(5)
+E_TIME, E_KIND, E_DOSE, E_LAG, E_LENGTH, E_FIRST = range(6)
 VOLUME = 9
 
 
@@ -65,7 +67,7 @@ def natives(psi: Any, m: int, o: int, places: Any, n: int, clearances: bool, k: 
         k[o, 2 * j - 1] = one / volume if clearances else one
         k[o, 2 * j] = one / two if clearances and two > 0.0 else two
         # A peripheral compartment that nothing enters or leaves must still have a place in the symmetrised matrix.
-        k[o, 2 * j] = max(k[o, 2 * j], 1e-300) if two > 0.0 else -1.0
+        k[o, 2 * j] = max(k[o, 2 * j], 1e-100) if two > 0.0 else -1.0
     possible = True
     for q in range(KA + 4):
         possible &= 0.0 <= k[o, q] < 1e300
@@ -159,18 +161,18 @@ def steady(
     z[:], T[:], r[:], dr[:] = 0.0, 0.0, 0.0, 0.0
     rated = give(doses, d, o, p, 0, n, want, k, left, z, T, r, dr, 1.0)
     if rated > 0:
-        advance(length, o, n, depot, True, acts, want, lam, left, u, v, z, T, r, dr, w)
-        flow(o, n, depot, True, lam, left, z, r, f)
+        advance(length, o, n, depot, rated > 0, acts, want, lam, left, u, v, z, T, r, dr, w)
+        flow(o, n, depot, rated > 0, lam, left, z, r, f)
         shift(n, f, T, p, 0.0, estimated)
         rated = give(doses, d, o, p, rated, n, want, k, left, z, T, r, dr, -1.0)
-        flow(o, n, depot, False, lam, left, z, r, f)
+        flow(o, n, depot, rated > 0, lam, left, z, r, f)
         shift(n, f, T, p, 0.0, -estimated)
-    advance(tau - length, o, n, depot, False, acts, want, lam, left, u, v, z, T, r, dr, w)
+    advance(tau - length, o, n, depot, rated > 0, acts, want, lam, left, u, v, z, T, r, dr, w)
     y[:], Y[:] = z, T
     periodic(tau, o, n, depot, lam, left, z, w)
     if want:
         y[:], T[:] = z, 0.0
-        advance(tau, o, n, depot, False, acts, want, lam, left, u, v, z, T, r, dr, w)
+        advance(tau, o, n, depot, rated > 0, acts, want, lam, left, u, v, z, T, r, dr, w)
         z[:] = y
         for q in acts:
             for a in range(len(T)):
@@ -181,11 +183,11 @@ def steady(
     rated = give(doses, d, o, p, 0, n, want, k, left, z, T, r, dr, 1.0)
     phase = tau - lag
     if rated > 0 and phase >= length:
-        advance(length, o, n, depot, True, acts, want, lam, left, u, v, z, T, r, dr, w)
-        flow(o, n, depot, True, lam, left, z, r, f)
+        advance(length, o, n, depot, rated > 0, acts, want, lam, left, u, v, z, T, r, dr, w)
+        flow(o, n, depot, rated > 0, lam, left, z, r, f)
         shift(n, f, T, p, 0.0, estimated)
         rated = give(doses, d, o, p, rated, n, want, k, left, z, T, r, dr, -1.0)
-        flow(o, n, depot, False, lam, left, z, r, f)
+        flow(o, n, depot, rated > 0, lam, left, z, r, f)
         shift(n, f, T, p, 0.0, -estimated)
         phase -= length
     advance(phase, o, n, depot, rated > 0, acts, want, lam, left, u, v, z, T, r, dr, w)
@@ -235,6 +237,15 @@ def answer(
             by_volume = -factor * value / k[o, VOLUME] if what == 0 and p == o else 0.0
             chain(g, by_volume, m, place, p, psi, places, k, n, clearances, by)
     return factor * value
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def longest(first: Any) -> int:
+    """The largest number of rows of a subject, at least 1."""
+    most = 1
+    for i in range(len(first) - 1):
+        most = max(most, first[i + 1] - first[i])
+    return most
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -296,7 +307,7 @@ def solve(
 ) -> None:  # fmt: skip
     """Values (M, R) and, with ``want``, derivatives (M, R, O, P) of all sets; NaN for sets that cannot be solved."""
     occasions = psi.shape[1]
-    most, drugs = np.diff(first_event).max(), np.diff(first_dose).max() + 1
+    most, drugs = longest(first_event), longest(first_dose)
     time, order, running = np.empty(most), np.empty(most, np.int64), np.zeros(drugs, np.int64)
     k, lam = np.zeros((occasions, 10)), np.zeros((occasions, STATES))
     left, right = np.zeros((occasions, 3, 3)), np.zeros((occasions, 3, 3))
@@ -314,16 +325,16 @@ def solve(
         running[:], now[0], now[1], now[2] = 0, 0, 0, -1
         clock, step, at, before, lag_before, length_before = -np.inf, 0, 0, 0, 0.0, 0.0
         while possible and at < asked[i]:
+            event = first + (order[step] if step < count else 0)
             until = time[order[step]] if step < count else np.inf
-            asking = asked_time[i, at] <= until
+            asking = asked_time[i, at] < until or (asked_time[i, at] == until and events[event, E_FIRST] == 0.0)
             until = asked_time[i, at] if asking else until
             dt, o = until - clock, now[0]
             if 0.0 < dt < np.inf:
                 if n == 1:
                     step_one(dt, o, depot, now[1] > 0, acts, want, lam[o, 0], lam[o, 1], z, T, r, dr)
                 else:
-                    advance(dt, o, n, depot, now[1] > 0, acts, want, lam, left, u, v, z, T, r, dr, w)
-            event = first + (order[step] if step < count else 0)
+                    general_step(dt, o, n, depot, now[1] > 0, acts, want, lam, left, u, v, z, T, r, dr, w)
             kind = OCCASION if asking else int(events[event, E_KIND])
             lag, length, p = 0.0, 0.0, 0
             if kind != OCCASION:

@@ -94,7 +94,7 @@ class Compartments:
 
         starts = np.array(s.occasions[1:], dtype=float)
         doses: list[list[float]] = []
-        events: list[list[float]] = [[t, kernel.OCCASION, o, 0, 0] for o, t in enumerate(starts, 1)]
+        events: list[list[float]] = [[t, kernel.OCCASION, o, 0, 0, 0] for o, t in enumerate(starts, 1)]
         for place, d in enumerate(sorted(s.doses, key=lambda d: float(getattr(d, "time_h", 0.0))), 1):
             found = self._refuse(s, place, d)
             problems += found
@@ -108,17 +108,18 @@ class Compartments:
             lags, bio = float(self.lag and absorbed), float(self.bioavailability and absorbed)
             occasion = float(np.searchsorted(starts, d.time_h, side="right"))
             doses.append([d.time_h, d.amount, where, length, d.interval_h, occasion, lags, bio])
-            if d.reset:
-                events.append([d.time_h, kernel.RESET, number, 0, 0])
             if d.interval_h > 0.0:
-                events.append([d.time_h, kernel.STEADY, number, 0, 0])
+                events.append([d.time_h, kernel.STEADY, number, 0, 0, 0])
                 if lags and length != 0.0:
                     previous = d.time_h + max(length, 0.0) - d.interval_h
-                    events.append([previous, kernel.STOP_PREVIOUS, number, lags, float(estimated)])
+                    events.append([previous, kernel.STOP_PREVIOUS, number, lags, float(estimated), 0])
+            elif d.reset:
+                events.append([d.time_h, kernel.RESET, number, 0, 0, 0])
             if d.amount > 0.0:
-                events.append([d.time_h, kernel.GIVE, number, lags, 0])
+                events.append([d.time_h, kernel.GIVE, number, lags, 0, 0])
                 if length != 0.0:
-                    events.append([d.time_h + max(length, 0.0), kernel.STOP, number, lags, float(estimated)])
+                    events.append([d.time_h + max(length, 0.0), kernel.STOP, number, lags, float(estimated), 0])
+        _steady_first(events, kernel.STEADY)
         return doses, sorted(events, key=lambda e: (e[0], e[1]))
 
     @cached_property
@@ -172,7 +173,8 @@ def compartment_model(
     central compartment); then come ka, ``bioavailability`` F and ``lag`` Tlag (of doses that enter where those that
     name no compartment enter), and D. ``names``: canonical name -> name to use. ``scale``: concentration per (amount
     per volume). An occasion's F, Tlag and D are those of the dose's time; from its start on the other parameters
-    change, and amounts go on.
+    change, and amounts go on. Observations at the time of a dose, a reset or the start of an occasion come before it; a
+    steady state is reached before the observations of its time.
 
     Raises
     ------
@@ -236,7 +238,7 @@ class CompartmentSolver:
         order = np.argsort(np.where(output >= 0, time_h, np.inf), axis=1, kind="stable")
         what = np.take_along_axis(np.where(output >= 0, codes[output], 0), order, axis=1)
         return cls(
-            model, places, np.array(acts), _flat(doses, 8), _firsts(doses), _flat(events, 5), _firsts(events),
+            model, places, np.array(acts), _flat(doses, 8), _firsts(doses), _flat(events, 6), _firsts(events),
             np.take_along_axis(np.asarray(time_h, dtype=float), order, axis=1), what, order, (output >= 0).sum(axis=1),
         )  # fmt: skip
 
@@ -261,6 +263,13 @@ class CompartmentSolver:
             self.asked_place, self.asked, want, values, by,
         )  # fmt: skip
         return values, by
+
+
+def _steady_first(events: list[list[float]], steady: int) -> None:
+    """A trough at the time of a dose at steady state is one: what makes the state precedes observations of its time."""
+    at = {e[0] for e in events if e[1] == steady}
+    for e in events:
+        e[5] = float(e[0] in at and e[1] <= steady)
 
 
 def _flat(rows: Sequence[Sequence[Sequence[float]]], width: int) -> Array:
