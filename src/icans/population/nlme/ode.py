@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from icans.mechanism.parameters import unknown
 from icans.population.nlme.records import Subject
 
 if TYPE_CHECKING:
+    from icans.mechanism.engine.prepared import Prepared
     from icans.mechanism.model import PatientModel
 
 Array = npt.NDArray[np.float64]
@@ -185,25 +187,50 @@ class OdeSolver:
         full[np.ix_(good, self.columns)] = involved[good]
         return full, involved, good
 
+    @cached_property
+    def _plain(self) -> Prepared:
+        """Everything but parameters, for values."""
+        return self._prepare(())
+
+    @cached_property
+    def _tangent(self) -> Prepared:
+        """Everything but parameters, for values and derivatives by the involved parameters."""
+        return self._prepare(self.involved)
+
+    def _prepare(self, by: tuple[str, ...]) -> Prepared:
+        from icans.mechanism.engine.prepared import prepare
+
+        o = self.ode
+        return prepare(o.model, list(self.doses), self.times, outputs=o.outputs, sensitivities=by, rtol=o.rtol,
+                       threads=o.threads, start=o.start, t_start=o.t_start)  # fmt: skip
+
     def _solve(self, psi: Array, who: Ints, *, derivatives: bool) -> tuple[Array, Array | None]:
+        full, involved, good = self._parameters(psi[:, 0], who)
+        if psi.shape[1] > 1:
+            found, ok = self._switched(full, psi, who)
+            by = None
+        else:
+            run = (self._tangent if derivatives else self._plain).run(full, who)
+            found, ok, by = run.values, run.ok, run.derivatives
+        fine = good & ok
+        rows, at = np.arange(len(who))[:, None], self.place[who]
+        values = np.where(fine[:, None] & (at >= 0), found[rows, np.maximum(at, 0), self.pick[who]], np.nan)
+        if not derivatives or by is None:
+            return values, None
+        slopes = by[rows, np.maximum(at, 0), self.pick[who]]
+        slopes[~np.isfinite(values)] = np.nan
+        return values, slopes @ self._chain(psi[:, 0], involved)
+
+    def _switched(self, full: Array, psi: Array, who: Ints) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Values where parameters change between occasions: every set has doses of its own."""
         from icans.mechanism.engine.simulate import simulate
 
-        full, involved, good = self._parameters(psi[:, 0], who)
         doses = [self._doses(psi[m], int(i)) for m, i in enumerate(who)]
         run = simulate(
             self.ode.model, full, doses, self.times[who], outputs=self.ode.outputs, rtol=self.ode.rtol,
             threads=self.ode.threads, start=self.ode.start, t_start=self.ode.t_start,
-            sensitivities=self.involved if derivatives else (),
         )  # fmt: skip
-        fine = good & run.ok
-        rows, at = np.arange(len(who))[:, None], self.place[who]
-        values = np.where(fine[:, None] & (at >= 0), run.values[rows, np.maximum(at, 0), self.pick[who]], np.nan)
-        if not derivatives:
-            return values, None
-        assert run.derivatives is not None
-        by = run.derivatives[rows, np.maximum(at, 0), self.pick[who]]
-        by[~np.isfinite(values)] = np.nan
-        return values, by @ self._chain(psi[:, 0], involved)
+        return run.values, run.ok
 
     def _chain(self, psi: Array, involved: Array) -> Array:
         """Derivatives of the involved model parameters by ``psi``: (M, involved, P)."""
@@ -219,8 +246,6 @@ class OdeSolver:
 
     def _doses(self, psi: Array, i: int) -> tuple[Action, ...]:
         """Doses, and switches of parameters at the start of every occasion after the first."""
-        if len(psi) == 1:
-            return self.doses[i]
         extra: list[Action] = []
         for o, hours in enumerate(self.occasions[i][1:], 1):
             _, involved, _ = self._parameters(psi[o][None], np.array([i]))
