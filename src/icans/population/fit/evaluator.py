@@ -23,6 +23,8 @@ from icans.population.nlme.terms import terms, transformed
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+Values = tuple[Array, Array, Array]
+
 FAST_ERRORS = ("additive", "proportional", "combined", "combined1", "lognormal")
 
 
@@ -75,12 +77,16 @@ class Evaluator:
         """Outputs of the structural model, (M, R)."""
         return self.bound.solver.values(self.psi(phi), self.who)
 
-    def log_likelihood(self, population: Population, phi: Array, f: Array) -> Array:
-        """Log-likelihoods, (M,), of sets with outputs ``f``; minus infinity where there is none."""
+    def log_likelihood(self, population: Population, phi: Array, f: Array, values: Values | None = None) -> Array:
+        """Log-likelihoods, (M,), of sets with outputs ``f``; minus infinity where there is none.
+
+        ``values``: what :meth:`values` gives for the population, where it is at hand.
+        """
         if self.fast:
             from icans.population.fit.rows_fast import sum_rows
 
-            t, (a, b, factor) = self._tables, self._values(population)
+            t = self._tables
+            a, b, factor = values or self._values(population)
             out = np.empty(len(self.who))
             sum_rows(f, self.who, t["count"], t["observed"], t["role"], t["value"], t["limit"], t["constant"],
                      t["batch"], t["kind"], a, b, t["floor"], factor, out)  # fmt: skip
@@ -114,6 +120,10 @@ class Evaluator:
                         score[:, place] += np.bincount(at[0], weights=part.errors[:, j], minlength=m)
         return Scores(np.nan_to_num(score), None, None)
 
+    def values(self, population: Population) -> Values | None:
+        """Error parameters laid out for the compiled way; None where the general way goes."""
+        return self._values(population) if self.fast else None
+
     # --- the general way ---------------------------------------------------------------------------------------
 
     def _terms(self, k: int, population: Population, phi: Array, f: Array) -> Any:
@@ -131,7 +141,7 @@ class Evaluator:
     # --- the compiled way --------------------------------------------------------------------------------------
 
     @cached_property
-    def _tables(self) -> dict[str, Array | Ints]:
+    def _tables(self) -> dict[str, Any]:
         from icans.population.fit.rows_fast import KINDS
 
         rows, seen = self.bound.rows, self.bound.model.observed
@@ -152,13 +162,13 @@ class Evaluator:
             "count": (rows.observed >= 0).sum(axis=1), "observed": rows.observed, "role": rows.role, "value": value,
             "limit": limit, "constant": constant, "batch": rows.batch,
             "kind": np.array([KINDS[getattr(o, "error")] for o in seen]), "floor": np.array([o.floor for o in seen]),
-            **{f"at_{n}": np.array(v) for n, v in places.items()},
+            **{f"at_{n}": np.array(v, dtype=np.int64) for n, v in places.items()},
         }  # fmt: skip
 
-    def _values(self, population: Population) -> tuple[Array, Array, Array]:
+    def _values(self, population: Population) -> Values:
         t, seen = self._tables, self.bound.model.observed
         errors = np.append(population.errors, 0.0)
-        a, b = errors[t["at_a"].astype(np.int64)], errors[t["at_b"].astype(np.int64)]
+        a, b = errors[t["at_a"]], errors[t["at_b"]]
         most = max(len(getattr(o, "batches")) for o in seen)
         factor = np.ones((len(seen), most + 1))
         if most:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln, logsumexp
+from scipy.special import logsumexp
 
 from icans.population.fit.evaluator import Evaluator
 from icans.population.fit.latent import Latent
@@ -67,12 +67,13 @@ class Target:
         self.who = evaluator.who
         bound = latent.bound
         self.means = latent.mean(population)
+        self.values = evaluator.values(population)
         self.precision = latent.precision(population)
         self._bases = latent.base(population)
         self.single = len(population.shares) == 1
         self._base = self._bases[0, self.who] if self.single else None
         self._mean = self.means[0, self.who] if self.single else None
-        self._load = bound.loading.reshape(-1, bound.size).T
+        self._load = bound.loading.reshape(bound.occasions * len(bound.model.parameters), bound.size).T
         self._shape = (len(self.who), bound.occasions, len(bound.model.parameters))
         self.log_shares = np.log(population.shares)
 
@@ -87,14 +88,15 @@ class Target:
 
     def prior(self, v: Array, z: Ints) -> Array:
         """Log density of ``v`` in its class, up to a constant, (M,)."""
-        b = v - self.mean(z)
-        return np.asarray(-0.5 * np.einsum("md,md->m", b @ self.precision, b))
+        from icans.population.fit.kernel_maths import log_prior
+
+        return np.asarray(log_prior(v, self.means, z, self.precision))
 
     def look(self, v: Array, z: Ints) -> tuple[Array, Array]:
         """Outputs and log-likelihood of all chains."""
         phi = self.phi(v, z)
         f = self.evaluator.outputs(phi)
-        return f, self.evaluator.log_likelihood(self.population, phi, f)
+        return f, self.evaluator.log_likelihood(self.population, phi, f, self.values)
 
     def class_logits(self, v: Array) -> Array:
         """Log of share times density of ``v`` in each class, (M, C)."""
@@ -111,29 +113,20 @@ def refresh(target: Target, chains: Chains) -> Chains:
 
 def first_tuning(latent: Latent, population: Population) -> Tuning:
     """Walks along the axes, as long as the population's SDs."""
-    from icans.population.nlme.likelihood import covariance
-
     n, d = latent.active.shape
-    sd = np.sqrt(np.diag(covariance(latent.bound, population)))
+    sd = np.sqrt(np.diag(latent.covariance(population)))
     root = np.diag(sd) * latent.active[:, :, None]
     return Tuning(root, np.ones((n, d)), np.full(n, 1.0 / np.sqrt(max(d, 1))), rates={})
 
 
 def _accept(
-    chains: Chains, v: Array, z: Ints, f: Array, ll: Array, log_ratio: Array, rng: np.random.Generator
-) -> npt.NDArray[np.bool_]:  # fmt: skip
-    """Metropolis and Hastings: move the chains whose proposal is taken, and say which."""
-    with np.errstate(invalid="ignore"):
-        taken: npt.NDArray[np.bool_] = np.log(rng.random(len(ll))) < log_ratio
-    chains.v[taken], chains.f[taken], chains.ll[taken] = v[taken], f[taken], ll[taken]
-    if z is not chains.z:
-        chains.z[taken] = z[taken]
-    return taken
+    chains: Chains, tuning: Tuning, name: str, v: Array, z: Ints, f: Array, ll: Array, log_ratio: Array,
+    rng: np.random.Generator, n: int,
+) -> Array:  # fmt: skip
+    """Metropolis and Hastings: the part of each subject's chains that moved, (N,); running rates are kept."""
+    from icans.population.fit.kernel_maths import accept
 
-
-def _noted(tuning: Tuning, name: str, taken: npt.NDArray[np.bool_], n: int) -> Array:
-    """Acceptance per subject now, (N,); the running rates are kept."""
-    now = taken.reshape(-1, n).mean(axis=0)
+    now: Array = accept(chains.v, chains.z, chains.f, chains.ll, v, z, f, ll, log_ratio, rng.random(len(ll)), n)
     assert tuning.rates is not None
     old = tuning.rates.get(name)
     tuning.rates[name] = now if old is None else 0.95 * old + 0.05 * now
@@ -149,7 +142,7 @@ def from_population(
     b = (rng.standard_normal((m, root.shape[0])) @ root.T) * target.latent.active[target.who]
     v = target.mean(z) + b
     f, ll = target.look(v, z)
-    _noted(tuning, "population", _accept(chains, v, z, f, ll, ll - chains.ll, rng), n)
+    _accept(chains, tuning, "population", v, z, f, ll, ll - chains.ll, rng, n)
 
 
 def _draw(probability: Array, rng: np.random.Generator) -> Ints:
@@ -160,28 +153,23 @@ def _draw(probability: Array, rng: np.random.Generator) -> Ints:
 
 def independent(target: Target, chains: Chains, tuning: Tuning, rng: np.random.Generator) -> None:
     """Propose around the modes (of all classes), whatever the place of the chain."""
+    from icans.population.fit.kernel_maths import around, log_t
+
     assert tuning.centre is not None and tuning.spread is not None and tuning.odds is not None
     m, n = len(target.who), len(target.means[0])
     who = target.who
     z = chains.z if target.single else _draw(tuning.odds[:, who].T, rng)
     noise = rng.standard_normal(chains.v.shape) * np.sqrt(FREEDOM / rng.chisquare(FREEDOM, m))[:, None]
-    v = tuning.centre[z, who] + np.matmul(tuning.spread[z, who], noise[:, :, None])[:, :, 0]
+    v = around(tuning.centre, tuning.spread, z, noise)
     f, ll = target.look(v, z)
     ratio = ll + target.prior(v, z) - chains.ll - target.prior(chains.v, chains.z)
-    ratio += _log_t(tuning, chains.v, chains.z, who) - _log_t(tuning, v, z, who)
+    there = (tuning.centre, tuning.inverse, tuning.log_det)
+    ratio += log_t(chains.v, *there, chains.z, FREEDOM) - log_t(v, *there, z, FREEDOM)
     if not target.single:
         with np.errstate(divide="ignore"):
             odds = np.log(tuning.odds)
         ratio += target.log_shares[z] - target.log_shares[chains.z] + odds[chains.z, who] - odds[z, who]
-    _noted(tuning, "independent", _accept(chains, v, z, f, ll, ratio, rng), n)
-
-
-def _log_t(tuning: Tuning, v: Array, z: Ints, who: Ints) -> Array:
-    assert tuning.centre is not None and tuning.inverse is not None and tuning.log_det is not None
-    away = v - tuning.centre[z, who]
-    scaled = np.matmul(tuning.inverse[z, who], away[:, :, None])[:, :, 0]
-    size = np.einsum("md,md->m", scaled, scaled)
-    return np.asarray(-tuning.log_det[z, who] - 0.5 * (FREEDOM + v.shape[1]) * np.log1p(size / FREEDOM))
+    _accept(chains, tuning, "independent", v, z, f, ll, ratio, rng, n)
 
 
 def set_independent(
@@ -206,30 +194,33 @@ def set_independent(
 
 def walk_one(target: Target, chains: Chains, tuning: Tuning, j: int, rng: np.random.Generator) -> None:
     """A random walk along direction j of every subject."""
-    n, who = len(target.means[0]), target.who
-    length = rng.standard_normal(len(who)) * tuning.scale[who, j]
-    v = chains.v + length[:, None] * tuning.root[who, :, j]
-    now = _walked(target, chains, v, tuning, "one direction", rng, n)
-    gain = 1.0 / (1.0 + tuning.steps / 50.0) ** 0.6
-    tuning.scale[:, j] *= np.exp(np.clip(gain * (now - SINGLE), -0.7, 0.7))
+    from icans.population.fit.kernel_maths import along
+
+    v = along(chains.v, tuning.root, tuning.scale[:, j], rng.standard_normal(len(chains.v)), j)
+    now = _walked(target, chains, v, tuning, "one direction", rng)
+    tuning.scale[:, j] *= np.exp(np.clip(_pace(tuning) * (now - SINGLE), -0.7, 0.7))
 
 
 def walk_whole(target: Target, chains: Chains, tuning: Tuning, rng: np.random.Generator) -> None:
     """A random walk in all directions."""
-    n, who = len(target.means[0]), target.who
-    noise = rng.standard_normal(chains.v.shape) * tuning.whole[who, None]
-    v = chains.v + np.matmul(tuning.root[who], noise[:, :, None])[:, :, 0]
-    now = _walked(target, chains, v, tuning, "all directions", rng, n)
-    gain = 1.0 / (1.0 + tuning.steps / 50.0) ** 0.6
-    tuning.whole *= np.exp(np.clip(gain * (now - WHOLE), -0.7, 0.7))
+    from icans.population.fit.kernel_maths import everywhere
+
+    v = everywhere(chains.v, tuning.root, tuning.whole, rng.standard_normal(chains.v.shape))
+    now = _walked(target, chains, v, tuning, "all directions", rng)
+    tuning.whole *= np.exp(np.clip(_pace(tuning) * (now - WHOLE), -0.7, 0.7))
+
+
+def _pace(tuning: Tuning) -> float:
+    """How far lengths still adapt: less and less, so that the chains' distribution is kept."""
+    return float((1.0 + tuning.steps / 50.0) ** -0.6)
 
 
 def _walked(
-    target: Target, chains: Chains, v: Array, tuning: Tuning, name: str, rng: np.random.Generator, n: int
+    target: Target, chains: Chains, v: Array, tuning: Tuning, name: str, rng: np.random.Generator
 ) -> Array:  # fmt: skip
     f, ll = target.look(v, chains.z)
     ratio = ll - chains.ll + target.prior(v, chains.z) - target.prior(chains.v, chains.z)
-    return _noted(tuning, name, _accept(chains, v, chains.z, f, ll, ratio, rng), n)
+    return _accept(chains, tuning, name, v, chains.z, f, ll, ratio, rng, len(target.means[0]))
 
 
 def draw_classes(target: Target, chains: Chains, still: bool, rng: np.random.Generator) -> Array:
@@ -249,8 +240,3 @@ def draw_classes(target: Target, chains: Chains, still: bool, rng: np.random.Gen
         mine = chains.z == c
         chains.f[mine], chains.ll[mine] = f[mine], ll[mine]
     return np.asarray(probability)
-
-
-def log_t_constant(d: int) -> float:
-    """Log of the normalising constant of the t proposal without its determinant."""
-    return float(gammaln(0.5 * (FREEDOM + d)) - gammaln(0.5 * FREEDOM) - 0.5 * d * np.log(FREEDOM * np.pi))

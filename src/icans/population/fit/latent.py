@@ -9,6 +9,7 @@ varies between occasions has it there. Parameters that do not vary at all are no
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,25 @@ class Latent:
 
     def precision(self, population: Population) -> Array:
         """Inverse of the covariance of ``v``, (D, D)."""
-        return np.asarray(np.linalg.inv(covariance(self.bound, population)))
+        return np.asarray(np.linalg.inv(self.covariance(population)))
+
+    def covariance(self, population: Population) -> Array:
+        """Covariance of ``v`` given its mean, (D, D)."""
+        return population.omega if len(population.gamma) == 0 else covariance(self.bound, population)
+
+    @cached_property
+    def rows(self) -> Ints:
+        """Coefficient (typical value) of each place of ``eta``, (d,)."""
+        return np.array(self.bound.model.varying, dtype=np.int64)
+
+    @cached_property
+    def simple(self) -> bool:
+        """Whether coefficients are plain means of ``v``: no covariates, classes, occasions, priors, nothing fixed."""
+        bound = self.bound
+        return (
+            len(self.design) == 1 and not bound.model.effects and not bound.model.occasional and not self.priors
+            and bool(self.free[self.inside].all())
+        )  # fmt: skip
 
 
 def latent_model(bound: Bound) -> Latent:

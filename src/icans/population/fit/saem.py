@@ -25,7 +25,7 @@ from icans.population.fit.importance import importance_likelihood
 from icans.population.fit.kernels import Chains, Target, first_tuning, from_population
 from icans.population.fit.latent import latent_model
 from icans.population.fit.result import Fit, RandomEffects
-from icans.population.fit.saem_end import Conditional, conditional, uncertainty
+from icans.population.fit.saem_end import Conditional, polished, uncertainty
 from icans.population.fit.saem_loop import Run, SaemSettings, State, finished, iterate
 from icans.population.fit.saem_messages import messages
 from icans.population.fit.saem_step import make_plan
@@ -72,8 +72,7 @@ def fit_saem(
     store = None if folder is None else Checkpoints(Path(folder), key)
     state = _through(run, state, store)
     averaged = state.averaged if state.averaged is not None else state.vectors[-1]
-    population = run.pack.unpack(averaged)
-    last = conditional(run, state, population)
+    population, last = polished(run, state, run.pack.unpack(averaged))
     effects = _for_all(whole, run.bound, last, population, lost)
     likelihood, se = np.nan, 0.0
     if settings.importance > 0:

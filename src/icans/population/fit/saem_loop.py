@@ -134,7 +134,7 @@ def _current(target: Target, chains: Chains, moved: bool) -> Chains:
     """Chains with likelihoods at a new population; outputs are computed anew only where they changed."""
     if moved:
         return refresh(target, chains)
-    chains.ll = target.evaluator.log_likelihood(target.population, target.phi(chains.v, chains.z), chains.f)
+    chains.ll = target.evaluator.log_likelihood(target.population, target.phi(chains.v, chains.z), chains.f, target.values)
     return chains
 
 
@@ -164,17 +164,17 @@ def sweep(run: Run, target: Target, chains: Chains, tuning: Tuning, rng: np.rand
     rates = tuning.rates or {}
     prior = float(np.mean(rates["population"])) if "population" in rates else 1.0
     if k < 10 or prior > 0.05 or k % 10 == 0:
-        root = np.linalg.cholesky(covariance(run.bound, target.population))
+        root = np.linalg.cholesky(run.latent.covariance(target.population))
         from_population(target, chains, tuning, root, rng)
     good = 0.0
     if tuning.centre is not None:
-        good = float(np.mean(rates["independent"])) if "independent" in rates else 1.0
-        for _ in range(2 if good > 0.15 else 1):
-            independent(target, chains, tuning, rng)
-    ones = 1 if good > 0.3 else min(d, 6)
+        good = float(np.min(rates["independent"])) if "independent" in rates else 1.0
+        independent(target, chains, tuning, rng)
+    # Where independent proposals are taken in every subject a walk now and then is enough.
+    ones = min(d, 6) if good < 0.1 else (1 if good < 0.4 or k % 2 else 0)
     for i in range(ones):
-        walk_one(target, chains, tuning, (k * ones + i) % d, rng)
-    if d > 1:
+        walk_one(target, chains, tuning, (k * max(ones, 1) + i) % d if good < 0.4 else (k // 2) % d, rng)
+    if d > 1 and (good < 0.4 or k % 2 == 0):
         walk_whole(target, chains, tuning, rng)
     tuning.steps += 1
 

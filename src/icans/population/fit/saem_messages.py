@@ -65,11 +65,9 @@ def _far(run: Run, last: Conditional, cov: Array | None) -> list[str]:
     """Estimates whose score is not zero: with C the covariance, C times the score is how far the maximum still is."""
     if cov is None:
         return []
-    from icans.population.fit.priors import log_prior
+    from icans.population.fit.saem_end import total_score
 
-    pack, population = run.pack, last.gathered.population
-    score = last.score + pack.gradient(pack.pack(population), log_prior(run.bound.model, population).by)
-    away = np.abs(cov @ score) / np.sqrt(np.diag(cov))
+    away = np.abs(cov @ total_score(run, last)) / np.sqrt(np.diag(cov))
     far = [f"{run.pack.names[j]} ({away[j]:.1f} SE)" for j in np.flatnonzero(away > FAR)]
     if not far:
         return []

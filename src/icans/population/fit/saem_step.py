@@ -227,6 +227,10 @@ def regress(latent: Latent, moments: Moments, precision: Array, theta: Array) ->
     free = np.flatnonzero(latent.free & latent.inside)
     if len(free) == 0:
         return theta
+    if latent.simple:
+        out = theta.copy()
+        out[latent.rows] = moments.first[0].mean(axis=0)
+        return out
     q = latent.design.shape[3]
     normal, right = np.zeros((q, q)), np.zeros(q)
     for c, design in enumerate(latent.design):
@@ -261,7 +265,10 @@ def _covariances(latent: Latent, plan: Plan, population: Population, moments: Mo
     d, k = population.omega.shape[0], population.gamma.shape[0]
     total = residual_second(latent, moments, latent.mean(population)).sum(axis=0)
     omega, gamma = population.omega.copy(), population.gamma.copy()
-    for b in plan.omega:
+    alone = [b[0] for b in plan.omega if len(b) == 1 and np.isinf(plan.omega_prior[b[0]])]
+    if alone:
+        omega[alone, alone] = np.maximum(total[alone, alone] / len(latent.bound), plan.floor[alone])
+    for b in [b for b in plan.omega if b[0] not in alone]:
         omega[np.ix_(b, b)] = _block(total[np.ix_(b, b)], len(latent.bound), plan.omega_prior[list(b)],
                                      plan.floor[list(b)])  # fmt: skip
     if k:
@@ -365,7 +372,9 @@ def annealed(plan: Plan, before: Population, after: Population, rate: float) -> 
 
 def _slowly(before: Array, after: Array, rate: float, blocks: tuple[tuple[int, ...], ...]) -> Array:
     out = after.copy()
-    for b in blocks:
+    alone = [b[0] for b in blocks if len(b) == 1]
+    out[alone, alone] = np.maximum(rate * before[alone, alone], after[alone, alone])
+    for b in [b for b in blocks if len(b) > 1]:
         at = np.ix_(b, b)
         size = np.diag(after[at])
         grow = np.sqrt(np.maximum(rate * np.diag(before[at]), size) / size)
