@@ -1,4 +1,4 @@
-"""Derivatives by parameters: the method's coefficients and order, its linear algebra, the patient model by differences."""
+"""Derivatives by parameters: the method's coefficients and order, its linear algebra, the patient model."""
 
 from __future__ import annotations
 
