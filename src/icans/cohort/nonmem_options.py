@@ -8,9 +8,7 @@ from typing import Any, Literal
 
 from icans.cohort import schema
 from icans.cohort.vocabulary import Analyte, extended
-
-#: Hours in the units that data sets count time in.
-TIME_UNITS_H = {"s": 1 / 3600.0, "min": 1 / 60.0, "h": 1.0, "d": 24.0, "wk": 168.0}
+from icans.core.times import TIME_UNITS_H
 
 #: Columns with a meaning of their own, in the order in which they are written. ``SUBJID`` is ours: the patient's
 #: name where it is not a number.

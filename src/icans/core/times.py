@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 HOURS_PER_DAY = 24.0
+#: Hours in the units that data sets count time in.
+TIME_UNITS_H = {"s": 1 / 3600.0, "min": 1 / 60.0, "h": 1.0, "d": 24.0, "wk": 168.0}
 
 T = TypeVar("T", float, npt.NDArray[np.float64])
 
