@@ -144,6 +144,8 @@ def psi_of(bound: Bound, phi: Array) -> Array:
 
 def covariance(bound: Bound, population: Population) -> Array:
     """Covariance of ``b``: Omega, then Gamma once per occasion; (D, D)."""
+    if len(population.gamma) == 0:
+        return population.omega
     return np.asarray(block_diag(population.omega, *[population.gamma] * bound.occasions)[: bound.size, : bound.size])
 
 

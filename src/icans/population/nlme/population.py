@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -183,7 +184,7 @@ class Packing:
                 factor = np.linalg.cholesky(matrix[np.ix_(b, b)])
                 g = np.tril((slope + slope.T)[np.ix_(b, b)] @ factor)
                 g[np.diag_indices(len(b))] *= np.diag(factor)
-                parts.append(g[np.tril_indices(len(b))])
+                parts.append(g[_lower(len(b))])
         slopes = by.errors.copy()
         for j in reversed(range(len(self.layout))):
             e = self.layout[j]
@@ -199,15 +200,20 @@ class Packing:
         return np.concatenate(parts)
 
 
+@lru_cache(maxsize=64)
+def _lower(size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    return np.tril_indices(size)
+
+
 def _pack_block(matrix: Array) -> Array:
     factor = np.linalg.cholesky(matrix)
     factor[np.diag_indices(len(factor))] = np.log(np.diag(factor))
-    return np.asarray(factor[np.tril_indices(len(factor))])
+    return np.asarray(factor[_lower(len(factor))])
 
 
 def _factor(free: Array, size: int) -> Array:
     factor = np.zeros((size, size))
-    factor[np.tril_indices(size)] = free
+    factor[_lower(size)] = free
     factor[np.diag_indices(size)] = np.exp(np.diag(factor))
     return factor
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from icans.population.nlme.observed import Observation, Outcome
 from icans.population.nlme.population import ErrorParameter
@@ -92,12 +92,21 @@ def transformed(what: Observation, y: Array) -> Array:
     return y
 
 
-def _distribution(what: Observation, z: Array) -> tuple[Array, Array, Array, Array]:
-    """Log density, its derivative, log cdf, log survival at z."""
+def _density(what: Observation, z: Array) -> tuple[Array, Array]:
+    """Log density and its derivative at z."""
     if what.error in ("student", "logstudent"):
         v = what.df
-        return (stats.t.logpdf(z, v), -(v + 1.0) * z / (v + z * z), stats.t.logcdf(z, v), stats.t.logsf(z, v))
-    return -0.5 * z * z - HALF_LOG_2PI, -z, special.log_ndtr(z), special.log_ndtr(-z)
+        constant = special.gammaln(0.5 * (v + 1.0)) - special.gammaln(0.5 * v) - 0.5 * np.log(v * np.pi)
+        return constant - 0.5 * (v + 1.0) * np.log1p(z * z / v), -(v + 1.0) * z / (v + z * z)
+    return -0.5 * z * z - HALF_LOG_2PI, -z
+
+
+def _log_cdf(what: Observation, z: Array) -> Array:
+    """Log cumulative probability at z."""
+    if what.error in ("student", "logstudent"):
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(special.stdtr(what.df, z)))
+    return np.asarray(special.log_ndtr(z))
 
 
 HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
@@ -113,7 +122,7 @@ def _measured(what: Observation, mine: tuple[ErrorParameter, ...], errors: Array
     logp, by_m, by_s, info_m, info_s, info_ms = (np.zeros_like(f) for _ in range(6))
     at = c.role == QUANTIFIED
     if at.any():
-        lp, d, _, _ = _distribution(what, z[at])
+        lp, d = _density(what, z[at])
         logp[at] = lp - np.log(k.s[at]) - (transformed(what, c.value[at]) if _is_log(what) else 0.0)
         by_m[at], by_s[at] = -d / k.s[at], -(z[at] * d + 1.0) / k.s[at]
         location, scale = (1.0, 2.0) if "student" not in what.error else _student_information(what.df)
@@ -170,7 +179,7 @@ def _tail(
     za, zb = np.where(np.isfinite(a), a, 0.0), np.where(np.isfinite(b), b, 0.0)
     first_m = -(ratio_b - ratio_a) / s
     first_s = -(zb * ratio_b - za * ratio_a) / s
-    bend_a, bend_b = _distribution(what, za)[1] * ratio_a, _distribution(what, zb)[1] * ratio_b
+    bend_a, bend_b = _density(what, za)[1] * ratio_a, _density(what, zb)[1] * ratio_b
     second_m = (bend_b - bend_a) / s**2
     second_ms = (zb * bend_b - za * bend_a + ratio_b - ratio_a) / s**2
     second_s = (zb**2 * bend_b - za**2 * bend_a + 2.0 * (zb * ratio_b - za * ratio_a)) / s**2
@@ -187,16 +196,16 @@ def _log_mass(what: Observation, a: Array, b: Array) -> Array:
     """Log of the probability between a and b, on the side where it does not cancel."""
     flip = a > 0.0
     low, high = np.where(flip, -b, a), np.where(flip, -a, b)
-    upper = _distribution(what, np.where(np.isfinite(high), high, 40.0))[2]
+    upper = _log_cdf(what, np.where(np.isfinite(high), high, 40.0))
     upper = np.where(np.isposinf(high), 0.0, upper)
-    lower = np.where(np.isfinite(low), _distribution(what, np.where(np.isfinite(low), low, -40.0))[2], -np.inf)
+    lower = np.where(np.isfinite(low), _log_cdf(what, np.where(np.isfinite(low), low, -40.0)), -np.inf)
     with np.errstate(divide="ignore"):
         return np.asarray(upper + np.log(-np.expm1(np.minimum(lower - upper, -1e-16))))
 
 
 def _ratio(what: Observation, z: Array, log_mass: Array) -> Array:
     finite = np.isfinite(z)
-    density = _distribution(what, np.where(finite, z, 0.0))[0]
+    density = _density(what, np.where(finite, z, 0.0))[0]
     return np.asarray(np.exp(np.where(finite, density - log_mass, -np.inf)))
 
 
