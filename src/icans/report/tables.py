@@ -200,13 +200,14 @@ def _describe(
     for name, members in groups.items():
         rows += rows_of(label, name, values.reindex(members), levels)
     apart = [values.reindex(members) for name, members in groups.items() if name != OVERALL]
+    found: dict[str | None, float] = {}  # the same in every group
     for row in rows:
+        level = row["level"]
         if by is None or len(apart) < 2:
-            row["difference"] = np.nan
-        elif difference:
-            row["difference"] = difference(apart)
-        else:
-            row["difference"] = _share_difference(apart, row["level"])
+            found[level] = np.nan
+        elif level not in found:
+            found[level] = difference(apart) if difference else _share_difference(apart, level)
+        row["difference"] = found[level]
     return rows
 
 

@@ -53,20 +53,23 @@ def note(fig: Figure, text: str) -> None:
 
 
 def to_svg(fig: Figure, name: str, alt: str, synthetic: bool = False) -> Markup:
-    """The figure as an SVG element for an HTML page; the figure is emptied.
+    """The figure as an SVG element for an HTML page; the figure is used up.
 
     Ids are made unique with ``name`` (several SVGs share one page), text stays text in the page's font, and a
     figure of synthetic data says so inside, where a copy keeps it.
     """
     from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     with rc_context(style.RC):
         if synthetic:
             label_synthetic(fig)
         stream = io.StringIO()
         empty = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        fig.savefig(stream, format="svg", metadata=empty, dpi=PIXELS_PER_INCH)
-        fig.clear()
+        fig.dpi = PIXELS_PER_INCH
+        fig.set_facecolor(style.RC["savefig.facecolor"])
+        # The canvas itself draws once, layout included; savefig would draw everything twice.
+        FigureCanvasSVG(fig).print_svg(stream, metadata=empty)
     return Markup(_inline(stream.getvalue(), name, alt))  # noqa: S704 - written by matplotlib, which escapes text
 
 
