@@ -106,15 +106,15 @@ def natural(model: NlmeModel, population: Population) -> list[Natural]:
         out.append(Natural(q.name, "typical", float(q.scale.back(population.typical[p])), kind))
     for j, e in enumerate(model.effects):
         out.append(Natural(f"{e.covariate} on {e.parameter}", "effect", float(population.effects[j]), "normal"))
-    levels: list[tuple[str, tuple[int, ...], Array]] = [("omega", model.varying, population.omega)]
-    levels.append(("gamma", model.occasional, population.gamma))
-    for word, order, matrix in levels:
+    levels = [("omega", model.varying, population.omega, model.blocks)]
+    levels.append(("gamma", model.occasional, population.gamma, model.iov_blocks))
+    for word, order, matrix, blocks in levels:
         sd = np.sqrt(np.diag(matrix)) if len(matrix) else np.zeros(0)
         names = [model.parameters[i].name for i in order]
         out += [Natural(f"{word} {n}", "sd", float(s), "log") for n, s in zip(names, sd, strict=True)]
         for i in range(len(names)):
             for j in range(i):
-                if matrix[i, j] != 0.0:
+                if matrix[i, j] != 0.0 or any({names[i], names[j]} <= set(b) for b in blocks):
                     r = float(matrix[i, j] / (sd[i] * sd[j]))
                     out.append(Natural(f"corr {word} {names[j]},{names[i]}", "correlation", r, "fisher"))
     pack = packing(model, population)
