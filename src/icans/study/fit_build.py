@@ -47,10 +47,13 @@ def read_data(config: FitConfig, folder: Path) -> FitData:
         from icans.population.nlme.nonmem_records import read_nonmem_records
 
         path = section.nonmem if section.nonmem.is_absolute() else folder / section.nonmem
+        names = [o.name for o in config.observable] + [o.name for o in config.outcome]
+        told: list[Problem] = []
         records = read_nonmem_records(
-            path, observables=section.observables, covariates=section.covariates, compartments=section.compartments
-        )
-        return FitData(records, {path.name: sha256(path)}, section.synthetic)
+            path, section.observables or names[0], dosed=section.compartments or "", covariates=section.covariates,
+            time_unit=section.time_unit, ignore=section.ignore, told=told,
+        )  # fmt: skip
+        return FitData(records, {path.name: sha256(path)}, section.synthetic, tuple(str(p) for p in told))
     return _cohort(config, folder)
 
 

@@ -45,14 +45,17 @@ class FitSection(_Section):
 class DataSection(_Section):
     """``[data]``: a NONMEM-style file (``nonmem``), or a cohort (``cohort``: folder or public data set).
 
-    ``observables``: DVID -> name (NONMEM). ``covariates``: columns kept as covariates. ``compartments``: CMT -> name.
-    ``analytes``: of the cohort's vocabulary. ``cells``: CAR T cells that every patient of the cohort was given.
+    ``observables``: DVID -> name (NONMEM); one name if there is no DVID. ``covariates``: columns kept. ``ignore``:
+    columns set aside. ``compartments``: CMT -> name. ``time_unit``: of TIME. ``analytes``: of the cohort's vocabulary.
+    ``cells``: CAR T cells that every patient of the cohort was given. ``until_day``: last day that is used.
     """
 
     nonmem: Path | None = None
     cohort: str | None = None
     observables: dict[str, str] = Field(default_factory=dict)
     covariates: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    time_unit: str = "h"
     compartments: dict[str, str] = Field(default_factory=dict)
     analytes: tuple[str, ...] = ()
     cells: Number | None = None
