@@ -60,7 +60,7 @@ def michaelis_menten(folder):
     return model, make_records([Subject("one", observed)])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_michaelis_menten_elimination_has_the_quantiles_of_stan(references):
     model, records = michaelis_menten(references)
     priors = {n: HalfCauchy(1.0) for n in ("k_a", "K_m", "V_m", "conc a")}
@@ -119,7 +119,8 @@ def test_eight_schools_as_a_population(references):
     reference = wanted.loc[[f"theta[{i}]" for i in range(1, 9)]]
     np.testing.assert_allclose(theta, reference["mean"], atol=0.15 * reference["sd"].max())
     sd = np.sqrt(got.fit.effects.covariance[:, 0, 0])
-    assert (sd > 2.0).all() and (sd < 8.0).all()
+    assert (sd > 2.0).all()
+    assert (sd < 8.0).all()
     assert any("omega theta reaches down to 0" in m for m in got.fit.messages)
 
 

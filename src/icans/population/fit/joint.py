@@ -112,7 +112,8 @@ class Joint:
         who = np.tile(np.arange(n), classes)
         mean = np.concatenate([means(bound, population, c) for c in range(classes)])
         phi = phi_of(bound, mean, np.tile(b, (classes, 1)))
-        got = local(bound, population, phi, bound.everyone if classes == 1 else bound.rows.select(who))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far out, on the way of a trajectory
+            got = local(bound, population, phi, bound.everyone if classes == 1 else bound.rows.select(who))
         by_class = got.logp.reshape(classes, n)
         joint = by_class + np.log(population.shares)[:, None]
         whole = joint[0] if classes == 1 else logsumexp(joint, axis=0)

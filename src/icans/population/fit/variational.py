@@ -109,7 +109,9 @@ def _average(
     logp, score, information = np.empty(n * k), np.empty((n * k, d)), np.empty((n * k, d, d))
     for low in range(0, n * k, CHUNK):
         part = slice(low, low + CHUNK)
-        here = local(bound, population, phi_of(bound, base[who[part]], flat[part]), bound.rows.select(who[part]))
+        phi = phi_of(bound, base[who[part]], flat[part])
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            here = local(bound, population, phi, bound.rows.select(who[part]))
         logp[part] = here.logp
         score[part], information[part] = here.by_b(bound)
     score -= flat @ prior

@@ -47,7 +47,7 @@ class Sheet:
 
 
 def individual_posterior(
-    fit: Fit, records: Records, landmark_h: float, *, method: str = "importance", seed: int, draws: int = 512,
+    fit: Fit, records: Records, landmark_h: float, *, method: str = "importance", seed: int, draws: int = 1024,
     steps: int = 1000, warmup: int = 300, thin: int = 2,
 ) -> Posterior:  # fmt: skip
     """Random effects of every patient given what was available by ``landmark_h``, at the fit's population parameters.

@@ -37,6 +37,7 @@ def smoothed(log_weights: Array) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore"):
         cut = np.exp(np.maximum(ranked[:, -tail - 1 : -tail] - top, -700.0))
         excess = np.exp(ranked[:, -tail:] - top) - cut
+    enough &= np.isfinite(log_weights).any(axis=1)
     flat = enough & ~(excess[:, -1] > 1e-12)
     k_hat[flat] = 0.0
     at = np.flatnonzero(enough & ~flat)

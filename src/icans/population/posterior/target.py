@@ -63,7 +63,9 @@ class Target:
         for low in range(0, len(z), CHUNK):
             at = slice(low, low + CHUNK)
             chosen = self.bound.rows.select(who[at])
-            out[at] = log_likelihood(self.bound, self.population, self.phi(z[at], who[at], cls[at]), chosen)
+            phi = self.phi(z[at], who[at], cls[at])
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far out in a tail
+                out[at] = log_likelihood(self.bound, self.population, phi, chosen)
         return out
 
     def prior(self, z: Array, cls: Ints) -> Array:

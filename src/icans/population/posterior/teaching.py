@@ -188,7 +188,8 @@ class _View:
         zero = np.zeros(count * size)
         role = np.where(np.repeat(below, size), LEFT, QUANTIFIED)
         columns = Columns(role, value, np.full(count * size, np.nan), zero, zero, np.zeros(count * size, np.int64))
-        logp = terms(what, mine, errors, np.tile(self.f, count), columns).logp
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of derivatives that are not asked for
+            logp = terms(what, mine, errors, np.tile(self.f, count), columns).logp
         return np.maximum(logp.reshape(count, size), -1e6)
 
 
