@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 SHOWN = 10
 #: Relative standard error (%) and correlation of estimates beyond which a parameter counts as poorly known.
 POOR_RSE, POOR_CORRELATION = 50.0, 0.95
+#: Headings of columns.
+HEADS = {
+    "sd_shrinkage": "Shrinkage (SD)", "var_shrinkage": "Shrinkage (variance)", "misleading": "Above 30%", "n": "n",
+    "slope_per_sd": "Slope per SD", "se": "SE", "spearman": "Spearman's rho", "p": "p", "p_holm": "p (Holm)",
+    "id": "Subject", "distance2": "Distance squared", "largest_iwres": "Largest |IWRES|", "cook": "Cook's distance",
+    "most_moved": "Most moved estimate", "moved_se": "by (SE)", "mean_se": "SE of mean", "sd": "SD",
+    "p_mean": "p, mean 0", "p_variance": "p, variance 1", "p_normal": "p, normal", "p_global": "p, all three",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -211,7 +219,8 @@ def _errors(builder: Builder, data: PopulationData) -> Section | None:
                 "Grey: pointwise 95% band. Values beyond a limit were given a random place below the model's "
                 "probability of the limit.", "Quantile plots of prediction distribution errors.",
             ),
-            builder.table(data.error_tests, "Tests", "Global p: three together (Bonferroni).", show=show, fold=False),
+            builder.table(data.error_tests, "Tests", "Global p: three together (Bonferroni).", show=show,
+                          fold=False, names=HEADS),
         ),
     )  # fmt: skip
 
@@ -233,14 +242,15 @@ def _effects(builder: Builder, data: PopulationData) -> Section | None:
         builder.picture(draw.fig_effects(frame, sd), "Random effects (EBEs)",
                         "Bars: subjects; line: the population's normal density. Narrow bars under a wide line: "
                         "shrinkage.", "Histograms of random effects."),
-        builder.table(shrunk, "Shrinkage", "Plots against shrunken effects (above 30%) mislead.", fold=False),
+        builder.table(shrunk, "Shrinkage", "Plots against shrunken effects (above 30%) mislead.",
+                      fold=False, names=HEADS),
         builder.picture(draw.fig_effect_correlation(frame, names), "Correlation of EBEs", "Between subjects.",
                         "Matrix of correlations.") if len(names) > 1 else None,
         None if data.covariates is None or data.covariates.empty else
-        builder.table(data.covariates, "Random effects against covariates", fold=False),
-        builder.table(odd, "Most unusual subjects", fold=False),
+        builder.table(data.covariates, "Random effects against covariates", fold=False, names=HEADS),
+        builder.table(odd, "Most unusual subjects", fold=False, names=HEADS),
         None if data.influence is None else
-        builder.table(data.influence.head(10), "Most influential subjects", "To first order.", fold=False),
+        builder.table(data.influence.head(10), "Most influential subjects", "To first order.", fold=False, names=HEADS),
     ))  # fmt: skip
 
 

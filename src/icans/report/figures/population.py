@@ -23,6 +23,8 @@ Array = npt.NDArray[np.float64]
 PANEL_WIDTH, PANEL_HEIGHT = 2.4, 1.9
 #: Ratio of largest to smallest value beyond which an axis is logarithmic.
 WIDE = 30.0
+#: Hours up to which time is shown in hours.
+SHORT_H = 72.0
 
 
 @base.figure
@@ -38,13 +40,19 @@ def fig_gof(predictions: pd.DataFrame, observable: str, unit: str = "") -> Figur
     for ax, column, title in zip(axes, ("pred", "ipred"), ("Typical prediction", "Individual prediction")):
         _identity(ax, quantified[column].to_numpy(float), quantified["value"].to_numpy(float))
         ax.set(xlabel=f"{title}{f', {unit}' if unit else ''}", ylabel="Observed")
-    days = quantified["time_h"].to_numpy(float) / 24.0
-    _residuals(axes[2], days, quantified["iwres"].to_numpy(float))
-    axes[2].set(xlabel="Days", ylabel="IWRES")
+    unit_h, word = _clock(rows["time_h"])
+    _residuals(axes[2], quantified["time_h"].to_numpy(float) / unit_h, quantified["iwres"].to_numpy(float))
+    axes[2].set(xlabel=word, ylabel="IWRES")
     _residuals(axes[3], quantified["pred"].to_numpy(float), quantified["cwres"].to_numpy(float))
     axes[3].set(xlabel="Typical prediction", ylabel="CWRES")
     _maybe_log(axes[3], quantified["pred"].to_numpy(float), y=False)
     return fig
+
+
+def _clock(hours: pd.Series | Array) -> tuple[float, str]:
+    """What hours are divided by for display, and its name: days, or hours where all is over within three days."""
+    longest = float(np.nanmax(np.asarray(hours, dtype=float), initial=0.0))
+    return (24.0, "Days") if longest > SHORT_H else (1.0, "Hours")
 
 
 def _identity(ax: Axes, x: Array, y: Array) -> None:
@@ -83,6 +91,7 @@ def _maybe_log(ax: Axes, values: Array, *, y: bool) -> None:
 @base.figure
 def fig_vpcs(checks: Mapping[str, Vpc], units: Mapping[str, str] | None = None, columns: int = 3) -> Figure:
     """Predictive checks: observed statistics (lines, dots) on the simulations' bands."""
+    columns = min(columns, len(checks))
     rows = -(-len(checks) // columns)
     fig = base.new(PANEL_WIDTH * 1.25 * columns, (PANEL_HEIGHT + 0.35) * rows)
     axes = fig.subplots(rows, columns, squeeze=False)
@@ -92,19 +101,20 @@ def fig_vpcs(checks: Mapping[str, Vpc], units: Mapping[str, str] | None = None, 
         (_percentile_panel if check.kind == "continuous" else _share_panel)(ax, check)
         unit = (units or {}).get(name, "")
         ax.set_title(f"{name}{f', {unit}' if unit and check.kind == 'continuous' else ''}", fontsize=8.5)
-        ax.set_xlabel("Days")
+        ax.set_xlabel(_clock(check.points["time_h"])[1])
     return fig
 
 
 def _percentile_panel(ax: Axes, check: Vpc) -> None:
     table = check.table[check.table["statistic"].str.match(r"^p\d")]
-    days = check.points["time_h"] / 24.0
+    unit_h, _ = _clock(check.points["time_h"])
+    days = check.points["time_h"] / unit_h
     shown = np.isfinite(check.points["value"])
     ax.scatter(days[shown], check.points.loc[shown, "value"], s=5, color=style.SOFT, alpha=0.3, lw=0)
     for place, (_, part) in enumerate(table.groupby("statistic", sort=False)):
         hue = style.colour(1 if place == 1 else 0)
-        x = part["time_h"].to_numpy(float) / 24.0
-        ax.fill_between(x, part["low"], part["high"], color=hue, alpha=0.22, lw=0, step=None)
+        x = part["time_h"].to_numpy(float) / unit_h
+        ax.fill_between(x, part["low"], part["high"], color=hue, alpha=0.22, lw=0)
         ax.plot(x, part["observed"], color=hue, lw=1.6, ls=style.DASHES[0 if place == 1 else 1], marker=".", ms=4)
     seen = np.concatenate([table["observed"], table["low"], table["high"], check.points.loc[shown, "value"]])
     _maybe_log(ax, seen, y=True)
@@ -114,8 +124,9 @@ def _percentile_panel(ax: Axes, check: Vpc) -> None:
 
 
 def _share_panel(ax: Axes, check: Vpc) -> None:
+    unit_h, _ = _clock(check.points["time_h"])
     for place, (name, part) in enumerate(check.table.groupby("statistic", sort=False)):
-        hue, x = style.colour(place), part["time_h"].to_numpy(float) / 24.0
+        hue, x = style.colour(place), part["time_h"].to_numpy(float) / unit_h
         ax.fill_between(x, part["low"], part["high"], color=hue, alpha=0.2, lw=0)
         ax.plot(x, part["observed"], color=hue, lw=1.6, marker="." if check.kind == "ordinal" else None, label=name)
     ax.set_ylim(0, 1.02)
@@ -132,17 +143,19 @@ def fig_limits(checks: Mapping[str, Vpc], columns: int = 3) -> Figure:
         fig = base.new(5, 1)
         base.note(fig, "No value lies beyond a limit.")
         return fig
+    columns = min(columns, len(found))
     rows = -(-len(found) // columns)
     fig = base.new(PANEL_WIDTH * 1.25 * columns, PANEL_HEIGHT * rows)
     axes = fig.subplots(rows, columns, squeeze=False)
     for ax in list(axes.flat)[len(found) :]:
         ax.set_visible(False)
     for ax, (name, table) in zip(axes.flat, found.items()):
+        unit_h, clock = _clock(checks[name].points["time_h"])
         for place, (word, part) in enumerate(table.groupby("statistic", sort=False)):
-            x, hue = part["time_h"].to_numpy(float) / 24.0, style.colour(place)
+            x, hue = part["time_h"].to_numpy(float) / unit_h, style.colour(place)
             ax.fill_between(x, part["low"], part["high"], color=hue, alpha=0.22, lw=0)
             ax.plot(x, part["observed"], color=hue, marker=".", lw=1.4, label=word)
-        ax.set(title=name, ylim=(0, 1.02), xlabel="Days")
+        ax.set(title=name, ylim=(0, 1.02), xlabel=clock)
         base.percent_ticks(ax.yaxis)
         ax.legend(fontsize=7)
     return fig
@@ -157,11 +170,12 @@ def fig_individuals(
     fig = base.new(1.9 * columns, 1.5 * rows + 0.3)
     axes = fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     part = predictions[predictions["observable"] == observable]
+    unit_h, clock = _clock(part["time_h"])
     for ax in list(axes.flat)[len(ids) :]:
         ax.set_visible(False)
     for ax, one in zip(axes.flat, ids):
         mine = part[part["id"] == one].sort_values("time_h")
-        days = mine["time_h"] / 24.0
+        days = mine["time_h"] / unit_h
         ax.plot(days, mine["pred"], color=style.SOFT, lw=1.0, ls=style.DASHES[1])
         ax.plot(days, mine["ipred"], color=style.colour(0), lw=1.4)
         known = (mine["censor"] == "none").to_numpy()
@@ -169,7 +183,7 @@ def fig_individuals(
         ax.scatter(days[~known], mine["value"][~known], s=12, facecolor="none", edgecolor=style.WARM, lw=0.8, zorder=3)
         ax.set_title(str(one), fontsize=7.5)
     _maybe_log(axes[0, 0], part["value"].to_numpy(float), y=True)
-    fig.supxlabel("Days", fontsize=8.5, color=style.SOFT)
+    fig.supxlabel(clock, fontsize=8.5, color=style.SOFT)
     fig.supylabel(f"{observable}{f', {unit}' if unit else ''}", fontsize=8.5, color=style.SOFT)
     return fig
 
@@ -178,6 +192,7 @@ def fig_individuals(
 def fig_npde(errors: pd.DataFrame, columns: int = 3) -> Figure:
     """Prediction distribution errors of each observable against normal quantiles."""
     names = list(dict.fromkeys(errors["observable"]))
+    columns = min(columns, len(names))
     rows = -(-len(names) // columns)
     fig = base.new(PANEL_WIDTH * columns, PANEL_HEIGHT * rows)
     axes = fig.subplots(rows, columns, squeeze=False)
@@ -199,6 +214,7 @@ def fig_npde(errors: pd.DataFrame, columns: int = 3) -> Figure:
 def fig_effects(effects: pd.DataFrame, sd: Mapping[str, float], columns: int = 4) -> Figure:
     """Random effects of the subjects and the normal density that the population gives them."""
     names = list(sd)
+    columns = min(columns, len(names))
     rows = -(-len(names) // columns)
     fig = base.new(PANEL_WIDTH * 0.85 * columns, PANEL_HEIGHT * 0.8 * rows)
     axes = fig.subplots(rows, columns, squeeze=False)
