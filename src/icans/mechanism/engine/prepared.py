@@ -103,7 +103,7 @@ class Prepared:
             A wrong shape, a subject that does not exist, or parameters refused by ``check``.
         """
         p = np.ascontiguousarray(np.atleast_2d(np.asarray(parameters, dtype=float)))
-        if check or p.ndim != 2 or p.shape[1] != len(self.job.model.parameters):
+        if check or p.ndim != 2 or len(p) == 0 or p.shape[1] != len(self.job.model.parameters):
             p = inputs.parameter_table(self.job.model, p)
         times, plans = self._whose(len(p), who)
         events, event_parts, value_dp, time_dp = self._events(p, plans)
