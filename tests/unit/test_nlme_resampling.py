@@ -76,26 +76,26 @@ def test_the_fit_is_the_textbook_one_way_estimate(fitted):
 
 
 def test_s_is_r_where_the_model_is_true():
-    model, records, _ = levels(subjects=800, seed=3)
+    model, records, _ = levels(subjects=500, seed=3)
     fit = fit_focei(model, records, settings=FoceiSettings(covariance="none", tolerance=1e-9))
     objective = objective_of(model, records)
     errors = standard_errors(objective, objective.point(fit.vector))
     ratio = np.sqrt(np.diag(errors.pick("S")) / np.diag(errors.pick("R")))
-    np.testing.assert_allclose(ratio, 1.0, atol=0.12)
+    np.testing.assert_allclose(ratio, 1.0, atol=0.15)
     np.testing.assert_allclose(np.abs(errors.scores.sum(axis=0)), 0.0, atol=1e-3)
 
 
 def test_bootstrap_is_reproducible_resumable_and_right(fitted, tmp_path):
     fit, records, y = fitted
-    first = bootstrap(fit, records, replicates=60, seed=5, folder=tmp_path)
-    assert len(list(tmp_path.glob("*.pickle"))) == 60
-    again = bootstrap(fit, records, replicates=60, seed=5, folder=tmp_path)
+    first = bootstrap(fit, records, replicates=40, seed=5, folder=tmp_path)
+    assert len(list(tmp_path.glob("*.pickle"))) == 40
+    again = bootstrap(fit, records, replicates=40, seed=5, folder=tmp_path)
     np.testing.assert_array_equal(first.vectors, again.vectors)
     fresh = bootstrap(fit, records, replicates=3, seed=5)
     np.testing.assert_allclose(fresh.vectors, first.vectors[:3])
-    # The mean's standard error is that of a mean of 40 independent means; of 60 replicates it is known to 10 %.
+    # The mean's standard error is that of a mean of 40 independent means; of 40 replicates it is known to 12 %.
     table = first.table().set_index("name")
-    assert table.loc["a", "se"] == pytest.approx(y.mean(axis=1).std() / np.sqrt(40), rel=0.3)
+    assert table.loc["a", "se"] == pytest.approx(y.mean(axis=1).std() / np.sqrt(40), rel=0.35)
     assert table.loc["a", "low"] < fit.population.typical[0] < table.loc["a", "high"]
     assert first.applied().covariance_method == "bootstrap"
     assert first.applied().table()["se"].notna().all()
@@ -134,9 +134,9 @@ def test_a_replicate_that_fails_is_reported(fitted):
 def test_sir_finds_the_likelihood_from_a_wrong_proposal(fitted):
     fit, records, _ = fitted
     wrong = fit.covariance * np.array([[4.0, 2.0, 2.0]]) ** 0.5 * np.array([[4.0], [2.0], [2.0]]) ** 0.5
-    got = sir(fit, records, seed=1, covariance=wrong, drawn=(600, 800, 1000), kept=(200, 300, 400))
-    np.testing.assert_allclose(np.sqrt(np.diag(got.covariance)), np.sqrt(np.diag(fit.covariance)), rtol=0.15)
-    assert got.iterations["df_kept"].iloc[-1] == pytest.approx(3.0, abs=0.5)
+    got = sir(fit, records, seed=1, covariance=wrong, drawn=(400, 500, 600), kept=(150, 200, 250))
+    np.testing.assert_allclose(np.sqrt(np.diag(got.covariance)), np.sqrt(np.diag(fit.covariance)), rtol=0.2)
+    assert got.iterations["df_kept"].iloc[-1] == pytest.approx(3.0, abs=0.7)
     assert list(got.table()["name"]) == list(fit.table()["name"])
     narrow = sir(fit, records, seed=1, covariance=fit.covariance / 16.0, drawn=(300,), kept=(100,))
     assert any("narrower" in m for m in narrow.messages)

@@ -140,6 +140,15 @@ def _variances(bound: Bound, population: Population) -> list[str]:
 def _certainty(errors: StandardErrors | None, chosen: FoceiSettings) -> list[str]:
     if errors is None:
         return []
+    held = [
+        f"{name} has collapsed: nothing depends on it any more, and the standard errors of the others hold it fixed. "
+        "Leave it out (an error model without it, or an SD of 0)."
+        for name in errors.held
+    ]
+    return held + _hessian(errors, chosen)
+
+
+def _hessian(errors: StandardErrors, chosen: FoceiSettings) -> list[str]:
     if not errors.positive:
         return [f"No standard errors: the Hessian is not positive definite along {', '.join(errors.weakest)}. Fix or "
                 "leave out one of these, give a prior, or take bootstrap or SIR intervals."]  # fmt: skip

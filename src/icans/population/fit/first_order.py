@@ -116,7 +116,7 @@ def _linear(bound: Bound, frame: Frame, at: Predicted) -> Linear:
             here = at.u[place] + what.floor
             m[place], slope[place], bend[place] = np.log(here), 1.0 / here, -1.0
     by_phi = slope[..., None] * at.jac
-    return Linear(m, by_phi, by_phi @ bound.loading.reshape(-1, bound.size), bend)
+    return Linear(m, by_phi, by_phi @ bound.flat_loading, bend)
 
 
 def _typical(bound: Bound, population: Population) -> Typical:
@@ -221,7 +221,7 @@ def _conditional(
     prior, _ = prior_precision(bound, population)
     phi = phi_of(bound, means(bound, population), modes.mode)
     twice = _twice(bound, t, phi, line, accuracy)
-    load = bound.loading.reshape(-1, bound.size)
+    load = bound.flat_loading
     bb = np.swapaxes(twice, 2, 3) @ load
     weight = np.where(t.frame.mask, 1.0 / t.s**2, 0.0)
     residual = t.y - line.m

@@ -251,7 +251,7 @@ def _around(bound: Bound, population: Population, c: int, modes: Modes, accuracy
     with np.errstate(all="ignore"):
         at = predict(bound, phi, frame.chosen)
         rows = row_terms(frame, population, at.u)
-        load = bound.loading.reshape(-1, bound.size)
+        load = bound.flat_loading
         spread_b = np.sqrt(np.diag(covariance(bound, population)))
         step = steps_of_b(bound, phi, spread_b, accuracy.step)
         twice = second_derivatives(frame, phi, step)
@@ -287,7 +287,7 @@ def _laplace_part(a: Around, inverse: Array, accuracy: Accuracy) -> tuple[Array,
     roots = np.asarray(np.linalg.cholesky(inverse), dtype=np.float64)
     # Steps along the directions of the posterior, bounded in the units of the parameters.
     longest = np.abs(roots).max(axis=(1, 2), initial=1e-12)
-    step = (accuracy.step2 * np.maximum(a.step.max(axis=1) / accuracy.step, 1e-12) / longest)[:, None]
+    step = (accuracy.step2 * np.maximum(a.step.max(axis=1, initial=0.0) / accuracy.step, 1e-12) / longest)[:, None]
     with np.errstate(all="ignore"):
         third = second_derivatives(a.frame, a.phi, step, roots, a.at)
     by_phi += np.einsum("mr,mrqk->mq", a.rows.slope, third)
@@ -318,7 +318,7 @@ def _assembled(
     slopes = Slopes(mean[None], sigma[:, :d, :d], gamma, errors, np.ones((n, 1)))
     crossed = np.swapaxes(a.jb, 1, 2) @ (a.bend.second[..., None] * a.at.jac)
     crossed += np.einsum("mr,mrqd->mdq", a.rows.slope, a.twice)
-    by_mean = crossed.reshape(n, -1, o, p).sum(axis=2)
+    by_mean = crossed.reshape(n, bound.size, o, p).sum(axis=2)
     moved = [sum_errors(a.frame, a.bend.slope_e * a.jb[:, :, e, None]) for e in range(bound.size)]
     moved_errors = np.stack(moved, axis=1) if moved else np.zeros((n, 0, errors.shape[1]))
     return slopes, Motion(exact, by_mean, moved_errors, pull, a.prior)

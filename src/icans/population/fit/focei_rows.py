@@ -217,7 +217,7 @@ def second_derivatives(
     m, d = len(phi), bound.size
     r, q = frame.mask.shape[1], phi.shape[1] * phi.shape[2]
     out = np.empty((m, r, q, d))
-    load = bound.loading.reshape(-1, d)
+    load = bound.flat_loading
     at_once = max(1, min(d, MOST_VALUES // max(1, 2 * m * r * q)))
     for low in range(0, d, at_once):
         these = range(low, min(d, low + at_once))

@@ -7,7 +7,7 @@ the errors is wrong (White 1982, Econometrica 50:1, doi 10.2307/1912526). All ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from icans.population.fit.ascend import Point
 from icans.population.fit.focei_objective import Evaluation
+from icans.population.nlme.population import Packing
 
 if TYPE_CHECKING:
     from icans.population.fit.focei import Objective
@@ -23,6 +24,8 @@ Array = npt.NDArray[np.float64]
 
 #: Step of differences of gradients, in units of the packed vector (logarithms, mostly), and its largest.
 STEP, WIDEST = 1e-3, 1e-2
+#: Information on the logarithm of an SD below which it has collapsed: nothing depends on it.
+FLAT = 1e-2
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class StandardErrors:
     """``r``, ``s``: (n, n) matrices of the packed vector. ``scores``: (N, n), gradients of each subject's ln L.
 
     ``condition``: of R scaled to unit diagonal: largest over smallest eigenvalue (infinite: not positive definite).
-    ``weakest``: parameters (names) of the eigenvector with the smallest eigenvalue, largest part first.
+    ``weakest``: parameters (names) of the eigenvector with the smallest eigenvalue, largest part first. ``held``: SDs
+    that collapsed: nothing depends on their logarithm any more, so they are held and have no standard error (0).
     """
 
     r: Array
@@ -38,6 +42,8 @@ class StandardErrors:
     scores: Array
     condition: float
     weakest: tuple[str, ...]
+    held: tuple[str, ...] = ()
+    free: npt.NDArray[np.bool_] = field(default_factory=lambda: np.ones(0, dtype=bool))
 
     @property
     def positive(self) -> bool:
@@ -46,12 +52,13 @@ class StandardErrors:
 
     def pick(self, kind: str) -> Array | None:
         """Covariance ``"sandwich"``, ``"R"`` (R^-1) or ``"S"`` (S^-1); None where it does not exist."""
-        if kind == "S":
-            return _inverse(self.s)
-        inverse = _inverse(self.r)
-        if inverse is None or kind == "R":
-            return inverse
-        out = inverse @ self.s @ inverse
+        own = np.ix_(self.free, self.free)
+        r, s = self.r[own], self.s[own]
+        inverse = _inverse(s if kind == "S" else r)
+        if inverse is None:
+            return None
+        out = np.zeros_like(self.r)
+        out[own] = inverse @ s @ inverse if kind == "sandwich" else inverse
         return np.asarray(0.5 * (out + out.T))
 
 
@@ -59,8 +66,25 @@ def standard_errors(objective: Objective, point: Point[Evaluation], step: float 
     """R, S and what they say about the parameters, at a point."""
     scores = subject_scores(objective, point)
     r = hessian(objective, point, step)
-    condition, weakest = condition_of(r, objective.pack.names)
-    return StandardErrors(r, scores.T @ scores, scores, condition, weakest)
+    free = ~(logarithms(objective.pack) & (np.abs(np.diag(r)) < FLAT))
+    names = objective.pack.names
+    held = tuple(n for n, kept in zip(names, free, strict=True) if not kept)
+    kept = tuple(n for n, own in zip(names, free, strict=True) if own)
+    condition, weakest = condition_of(r[np.ix_(free, free)], kept)
+    return StandardErrors(r, scores.T @ scores, scores, condition, weakest, held, free)
+
+
+def logarithms(pack: Packing) -> npt.NDArray[np.bool_]:
+    """Which numbers of the packed vector are logarithms of SDs: diagonals of Cholesky factors, errors."""
+    out = np.zeros(len(pack), dtype=bool)
+    at = len(pack.typical) + len(pack.effects)
+    for block in (*pack.omega, *pack.gamma):
+        for i in range(len(block)):
+            out[at + i * (i + 1) // 2 + i] = True
+        at += len(block) * (len(block) + 1) // 2
+    for j, place in enumerate(pack.errors):
+        out[at + j] = pack.layout[int(place)].positive
+    return out
 
 
 def subject_scores(objective: Objective, point: Point[Evaluation]) -> Array:

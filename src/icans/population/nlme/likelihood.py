@@ -65,6 +65,11 @@ class Bound:
         return out
 
     @cached_property
+    def flat_loading(self) -> Array:
+        """:attr:`loading` with occasions and parameters as one axis, (OP, D)."""
+        return self.loading.reshape(self.occasions * len(self.model.parameters), self.size)
+
+    @cached_property
     def everyone(self) -> Selection:
         """The rows of each subject once."""
         return self.rows.select(np.arange(len(self.records)))
@@ -196,7 +201,7 @@ class Local:
 
     def by_b(self, bound: Bound) -> tuple[Array, Array]:
         """Score (M, D) and information (M, D, D) in the random effects."""
-        load = bound.loading.reshape(-1, bound.size)
+        load = bound.flat_loading
         score = self.score.reshape(len(self.score), -1) @ load
         return score, load.T @ self.information @ load
 
