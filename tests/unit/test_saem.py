@@ -1,11 +1,10 @@
 """SAEM against the closed-form likelihood of a straight line with normal random effects (synthetic data)."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from line_cases import exact, line_case, posterior
 from scipy import optimize
 
 from icans.core.errors import ModelError
@@ -17,8 +16,7 @@ from icans.population.nlme.likelihood import bind
 from icans.population.nlme.model import Effect, Individual, Mixture, Prior
 from icans.population.nlme.population import packing, start
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from line_cases import exact, line_case, posterior  # noqa: E402
+
 
 QUICK = SaemSettings(smooth=120, final=100)
 LOOSE = replace(QUICK, standard_errors="none", importance=0)

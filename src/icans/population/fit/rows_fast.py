@@ -22,6 +22,8 @@ ROOT_HALF = math.sqrt(0.5)
 @njit(cache=True, nogil=True, error_model="numpy")
 def log_ndtr(z: float) -> float:
     """Log of the standard normal distribution function; an asymptotic series far to the left."""
+    if z > 0.0:
+        return math.log1p(-0.5 * math.erfc(z * ROOT_HALF))
     if z > -8.0:
         return math.log(0.5 * math.erfc(-z * ROOT_HALF))
     s = 1.0 / (z * z)

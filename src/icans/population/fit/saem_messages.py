@@ -17,6 +17,8 @@ Array = npt.NDArray[np.float64]
 
 #: An SD on a log or logit scale, or a part of the declared one elsewhere, below which a parameter does not vary.
 NOTHING, PART = 0.02, 0.02
+#: Part of a variance between patients that is left given their data, above which they do not show that it is there.
+BLIND = 0.95
 #: Acceptance below which a subject's chains hardly move; Monte Carlo error of the objective that is told.
 STUCK, NOISY = 0.02, 0.5
 #: Length of the summed score in units of its standard errors beyond which estimates are not at the maximum.
@@ -35,7 +37,7 @@ def messages(
             f"Not settled: after {state.explored} iterations of the first phase these still moved: {names}. Raise "
             "`explore`, start nearer, or fix what the data do not determine."
         )
-    out += _vanishing(run, population) + _far(run, last, cov) + _stuck(run, last)
+    out += _vanishing(run, last, population) + _far(run, last, cov) + _stuck(run, last)
     if 2.0 * likelihood_se > NOISY:
         out.append(
             f"The objective has a Monte Carlo error of {2.0 * likelihood_se:.2g}: raise `importance` before models are "
@@ -44,8 +46,10 @@ def messages(
     return out
 
 
-def _vanishing(run: Run, population: Population) -> list[str]:
+def _vanishing(run: Run, last: Conditional, population: Population) -> list[str]:
     model, out = run.bound.model, []
+    known = np.diagonal(last.effects.covariance, axis1=1, axis2=2).mean(axis=0)[: len(model.varying)]
+    blind = known > BLIND * np.diag(population.omega)
     for word, order, matrix, declared in (
         ("between patients", model.varying, population.omega, "iiv"),
         ("between occasions", model.occasional, population.gamma, "iov"),
@@ -53,7 +57,8 @@ def _vanishing(run: Run, population: Population) -> list[str]:
         for j, p in enumerate(order):
             q, sd = model.parameters[p], float(np.sqrt(matrix[j, j]))
             bar = NOTHING if q.scale.kind in ("log", "logit") else PART * getattr(q, declared)
-            if sd < bar and not q.iiv_fixed:
+            empty = word == "between patients" and bool(blind[j])
+            if (sd < bar or empty) and not q.iiv_fixed:
                 out.append(
                     f"The variability of {q.name} {word} goes to zero (SD {sd:.2g}): these data do not show that it "
                     f"varies. Set its `{declared}` to 0, or give it a prior."

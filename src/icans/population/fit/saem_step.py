@@ -10,6 +10,7 @@ nothing is biased by maximising over single draws.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,8 @@ Ints = npt.NDArray[np.int64]
 LONGEST = 0.5
 #: Part of the declared variance below which a variance does not fall (it is reported as gone to zero long before).
 FLOOR = 1e-6
+#: Damping of Newton steps of error parameters; how often a step that lowers the likelihood is halved.
+DAMPING, HALVINGS = 0.01, 6
 
 
 @dataclass
@@ -108,10 +111,14 @@ def make_plan(latent: Latent, evaluator: Evaluator) -> Plan:
 
 @dataclass(frozen=True)
 class Steps:
-    """Newton directions of this iteration: scores of error parameters (in their moving scale) and of coefficients."""
+    """Newton directions of this iteration: scores of error parameters (in their moving scale) and of coefficients.
+
+    ``height``: log-likelihood of the chains' present places as a function of the error parameters.
+    """
 
     errors: Array
     still: Array
+    height: Callable[[Array], float] | None = None
 
 
 def observe(target: Target, chains: Chains, probability: Array, plan: Plan) -> tuple[Moments, Steps]:
@@ -130,7 +137,12 @@ def observe(target: Target, chains: Chains, probability: Array, plan: Plan) -> t
     squares, error_score, error_info = _errors(target, chains, plan, repeats)
     still_score, still_info = _still(target, chains, plan, repeats)
     moments = Moments(weight, first, second, squares, error_info, still_info)
-    return moments, Steps(error_score, still_score)
+
+    def height(errors: Array) -> float:
+        there = replace(target.population, errors=errors)
+        return float(target.evaluator.log_likelihood(there, target.phi(chains.v, chains.z), chains.f).sum())
+
+    return moments, Steps(error_score, still_score, height)
 
 
 def _errors(target: Target, chains: Chains, plan: Plan, repeats: int) -> tuple[Array, Array, Array]:
@@ -305,21 +317,26 @@ def _newton_errors(
 ) -> None:  # fmt: skip
     layout, model = latent.bound.layout, latent.bound.model
     score, info = steps.errors.copy(), moments.errors.copy()
+    longest = np.full(len(plan.newton), LONGEST)
     for place, j in enumerate(plan.newton):
         what = model.observed[layout[j].observed]
         if layout[j].field == "batch" and isinstance(what, Observation):
             score[place] -= errors[j] / what.batch_sd**2
             info[place, place] += what.batch_sd**-2
-    step = gain * solve_scaled(info, score)
-    step = np.clip(step, -LONGEST, LONGEST)
-    for place, j in enumerate(plan.newton):
-        if plan.positive[place]:
-            errors[j] *= np.exp(step[place])
-        elif layout[j].field == "cut":
-            errors[j] += step[place]
-        else:
-            errors[j] += np.clip(step[place], -LONGEST * max(abs(errors[j]), 1.0), LONGEST * max(abs(errors[j]), 1.0))
-    _keep_order(latent, plan, errors)
+        if not plan.positive[place]:
+            longest[place] *= max(abs(errors[j]), 1.0)
+    # a and b of a combined error may be all but exchangeable: a little damping, and a step that keeps its direction.
+    step = gain * solve_scaled(info + DAMPING * np.diag(np.diag(info)), score)
+    step *= min(1.0, float(np.min(longest / np.maximum(np.abs(step), 1e-300))))
+    before = errors.copy()
+    for _ in range(HALVINGS):
+        moved = np.where(plan.positive, before[plan.newton] * np.exp(step), before[plan.newton] + step)
+        errors[plan.newton] = moved
+        _keep_order(latent, plan, errors)
+        if gain < 1.0 or steps.height is None or steps.height(errors) >= steps.height(before):
+            return
+        step *= 0.5
+    errors[:] = before
 
 
 def _keep_order(latent: Latent, plan: Plan, errors: Array) -> None:
