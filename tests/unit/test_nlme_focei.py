@@ -107,8 +107,8 @@ def numeric(objective: Objective, x, h=2e-4, near=None):
     out = np.zeros(len(x))
     for j in range(len(x)):
         e = np.eye(len(x))[j] * h
-        near, far = (objective.value(x + s * e, near) - objective.value(x - s * e, near) for s in (1, 2))
-        out[j] = (8.0 * near - far) / (12.0 * h)
+        one, two = (objective.value(x + s * e, near) - objective.value(x - s * e, near) for s in (1, 2))
+        out[j] = (8.0 * one - two) / (12.0 * h)
     return out
 
 
