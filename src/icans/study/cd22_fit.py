@@ -1,0 +1,151 @@
+"""Fit the patient model to the CD22 CAR T cohort, check it, judge its forecasts.
+
+Command: ``python -m icans.study.cd22_fit``. Steps, each stored so that a run goes on where it was: SAEM; importance-sampling EM from there, for likelihood and
+standard errors; visual predictive checks; five-fold forecasts of days 8 to 14 from what was available at the end of
+day 7, the population refitted without the patients that are forecast. Everything written is of the cohort as a whole:
+estimates, percentiles, mean scores; the folder of stored steps holds patients' effects and stays with the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from icans.core.files import write_json, write_text
+from icans.core.provenance import now, versions
+from icans.core.resume import Checkpoints
+from icans.datasets import load
+from icans.harmonize.pipeline import harmonize
+from icans.population.diagnose.vpc import Vpc, vpc
+from icans.population.fit.importance_em import DrawSettings, fit_importance_em
+from icans.population.fit.result import Fit
+from icans.population.fit.saem import SaemSettings, fit_saem
+from icans.population.nlme.population import Population
+from icans.population.nlme.records import Records
+from icans.study.cd22_model import Study, cd22_study
+from icans.study.course_forecasts import Task, by_day, cross_validated, summary
+
+#: SAEM of the whole cohort, and of a fold (one chain a patient: 41 chains are enough to average over).
+WHOLE = SaemSettings(
+    chains=1, explore=160, anneal=50, smooth=90, final=5, importance=0, standard_errors="none"
+)  # fmt: skip
+FOLD = SaemSettings(
+    chains=1, explore=60, anneal=30, window=15, smooth=40, final=5, importance=0, standard_errors="none"
+)  # fmt: skip
+LAST = DrawSettings(rounds=5, draws=50, final=300, iterations=12)
+FORECAST = Task(("IL6", "IFNG", "IL10", "GMCSF"), 192.0, 8.0, 14.0, draws=256)
+REPLICATES, CHECKED = 200, ("IL6", "IFNG", "IL10", "GMCSF", "CRP", "FERRITIN", "car_blood")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the study found, none of it of single patients."""
+
+    fit: Fit
+    checks: dict[str, Vpc]
+    scores: pd.DataFrame
+
+
+def population_of(study: Study, seed: int, folder: Path) -> Population:
+    """The population by SAEM."""
+    records = study.prepared.records
+    return fit_saem(study.model, records, seed=seed, settings=WHOLE, folder=folder / "saem").population
+
+
+def final_fit(study: Study, begin: Population, seed: int) -> Fit:
+    """Likelihood and standard errors, from SAEM's population on."""
+    return fit_importance_em(study.model, study.prepared.records, seed=seed, begin=begin, settings=LAST)
+
+
+def fold_fit(study: Study, folder: Path, seed: int, records: Records, fold: int) -> Fit:
+    """The population without the patients of a fold."""
+    settled = folder / f"saem-fold-{fold}"
+    return fit_saem(study.model, records, seed=seed + 99 + fold, settings=FOLD, folder=settled)
+
+
+def shrinkage(fit: Fit) -> pd.DataFrame:
+    """Of every random effect: SD in the population, SD of the patients' means, share of the variance lost."""
+    sd = np.sqrt(np.diag(fit.population.omega))
+    own = np.var(fit.effects.mode, axis=0)
+    names = [fit.model.names[p] for p in fit.model.varying]
+    return pd.DataFrame({"parameter": names, "omega": sd, "sd_of_means": np.sqrt(own), "shrinkage": 1 - own / sd**2})
+
+
+def run(out: Path, work: Path, *, seed: int = 1, data: Path | None = None, forecasts: bool = True) -> Results:
+    """Everything, into ``out``; steps are stored under ``work``."""
+    cohort = harmonize(load("cd22_car_hlh", data)).cohort
+    study = cd22_study(cohort, threads=1)
+    records = study.prepared.records
+    store = Checkpoints(work / "steps", ["cd22 1", records.digest(), repr(study.model.parameters), seed])
+    begin = store.step("population", partial(population_of, study, seed, work), depends=asdict(WHOLE))
+    made = store.step("fit", partial(_written, study, begin, seed, work), depends=asdict(LAST))
+    fit = _read(study, made)
+    checks = vpc(fit, records, seed, observables=CHECKED, replicates=REPLICATES)
+    scores = pd.DataFrame()
+    if forecasts:
+        fitter = partial(fold_fit, study, work, seed)
+        scores = cross_validated(fitter, records, FORECAST, seed=seed, store=store)
+    found = Results(fit, checks, scores)
+    write(out, study, found, seed)
+    return found
+
+
+def _written(study: Study, begin: Population, seed: int, work: Path) -> Path:
+    from icans.population.fit.result import write_fit
+
+    path = work / "fit.json"
+    write_fit(final_fit(study, begin, seed), path)
+    return path
+
+
+def _read(study: Study, path: Path) -> Fit:
+    from icans.population.fit.result import read_fit
+
+    return read_fit(path, study.model)
+
+
+def write(out: Path, study: Study, found: Results, seed: int) -> None:
+    """Tables, and what made them."""
+    out.mkdir(parents=True, exist_ok=True)
+    fit = found.fit
+    tables = {"estimates": fit.table(), "shrinkage": shrinkage(fit), "census": study.prepared.census}
+    tables["vpc"] = pd.concat([c.table.assign(observable=n) for n, c in found.checks.items()], ignore_index=True)
+    inside = [{"observable": n, "inside": c.inside} for n, c in found.checks.items()]
+    tables["vpc_inside"] = pd.DataFrame(inside)
+    if len(found.scores):
+        tables["forecasts"] = summary(found.scores, seed=seed)
+        tables["forecasts_by_day"] = by_day(found.scores)
+    for name, table in tables.items():
+        write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
+    write_json(out / "run.json", {
+        "command": f"python -m icans.study.cd22_fit --seed {seed}", "seed": seed, "when": now(), "versions": versions(),
+        "patients": len(study.prepared.records), "observations": fit.observations, "notes": list(study.prepared.notes),
+        "objective": fit.objective, "objective_se": 2.0 * fit.likelihood_se, "method": ["saem", fit.method],
+        "settings": dict(fit.settings), "messages": [_anonymous(m) for m in fit.messages], "data": fit.data_digest,
+    })  # fmt: skip
+
+
+def _anonymous(message: str) -> str:
+    """A message without names of patients."""
+    return " ".join("(a patient)" if word.startswith("CD22-") else word for word in message.split(" "))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for tables")
+    parser.add_argument("--work", type=Path, required=True, help="folder for stored steps (holds patients' effects)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--data", type=Path, help="folder of the data set (else ICANS_DATA or the cache)")
+    parser.add_argument("--no-forecasts", action="store_true", help="leave the five-fold forecasts out")
+    given = parser.parse_args()
+    run(given.out, given.work, seed=given.seed, data=given.data, forecasts=not given.no_forecasts)
+
+
+if __name__ == "__main__":
+    main()
