@@ -1,9 +1,10 @@
 """Fit the patient model to the CD22 CAR T cohort, check it, judge its forecasts.
 
-Command: ``python -m icans.study.cd22_fit``. Steps, each stored so that a run goes on where it was: SAEM; importance-sampling EM from there, for likelihood and
-standard errors; visual predictive checks; five-fold forecasts of days 8 to 14 from what was available at the end of
-day 7, the population refitted without the patients that are forecast. Everything written is of the cohort as a whole:
-estimates, percentiles, mean scores; the folder of stored steps holds patients' effects and stays with the data.
+Command: ``python -m icans.study.cd22_fit``. Steps, each stored so that a run goes on where it was: SAEM;
+importance-sampling EM from there, for likelihood and standard errors; visual predictive checks; five-fold forecasts of
+days 8 to 14 from what was available at the end of day 7, the population refitted without the patients that are
+forecast. Everything written is of the cohort as a whole: estimates, percentiles, mean scores; the folder of stored
+steps holds patients' effects and stays with the data.
 """
 
 from __future__ import annotations
