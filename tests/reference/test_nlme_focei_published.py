@@ -57,3 +57,14 @@ def test_censored_wang_laplace_and_focei_agree(data_folder):
     a, b = (f.table().set_index("name")["value"] for f in (one, two))
     assert a["y b"] == pytest.approx(b["y b"], rel=0.05)
     assert a["ke"] == pytest.approx(b["ke"], rel=0.05)
+
+
+def test_a_variance_that_collapsed_on_the_way_is_found_again(data_folder):
+    """From an error SD ten times too large, the SD of ke goes to 0 first; the lowest objective has it at 0.28."""
+    from icans.population.fit.multistart import multi_start
+    from nlme_cases import wang2007
+
+    got = multi_start(*wang2007(data_folder), starts=4, seed=1)
+    assert (got.starts["optimum"] == 1).all()
+    assert got.best.population.omega[0, 0] ** 0.5 == pytest.approx(0.2817, rel=0.01)
+    assert got.best.objective_nonmem == pytest.approx(-4.340, abs=0.01)

@@ -198,5 +198,6 @@ def test_starts_agree_where_there_is_one_optimum():
     assert (got.starts["optimum"] == 1).all()
     assert got.best.covariance is not None
     assert "4 of 4" in got.messages[0]
+    assert len(got.optima) == 1
     with pytest.raises(ModelError, match="starts"):
         multi_start(model, records, starts=0, seed=1)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icans.core.errors import ModelError, Problem
-from icans.population.fit.advice import no_start, refuse_start, what_to_do
+from icans.population.fit.advice import COLLAPSED, no_start, refuse_start, what_to_do
 from icans.population.fit.ascend import Descent, Point, descend
 from icans.population.fit.first_order import evaluate_first_order
 from icans.population.fit.focei_objective import Accuracy, Evaluation, accuracy_for, evaluate
@@ -140,6 +140,7 @@ def fit_focei(
     if not np.isfinite(first.value):
         raise ModelError(no_start(bound, first.extra))
     done = search(objective, first, chosen, watch)
+    done = escaped(objective, done, objective.pack.unpack(begin_vector), chosen, watch)
     return finished(objective, done, chosen)
 
 
@@ -160,6 +161,36 @@ def search(
     metric = 0.5 * scores.T @ scores
     seen = None if watch is None else (lambda i, p: watch(i, p.value))
     return descend(objective.point, first, metric, tolerance=chosen.tolerance, iterations=chosen.iterations, watch=seen)
+
+
+def escaped(
+    objective: Objective, done: Descent[Evaluation], begin: Population, chosen: FoceiSettings,
+    watch: Callable[[int, float], None] | None = None,
+) -> Descent[Evaluation]:  # fmt: skip
+    """The search again with collapsed SDs set back to their starts; the lower of both ends.
+
+    A start with too large an error can drive a variance to 0 on the way, from where no gradient leads back.
+    """
+    here = done.point.extra.population
+    omega, one = _revived(here.omega, begin.omega)
+    gamma, two = _revived(here.gamma, begin.gamma)
+    if not (one or two):
+        return done
+    vector = objective.pack.pack(replace(here, omega=omega, gamma=gamma))
+    first = objective.point(vector, None)
+    if not np.isfinite(first.value):
+        return done
+    other = search(objective, first, chosen, watch)
+    return other if other.point.value < done.point.value - 1e-3 else done
+
+
+def _revived(matrix: Array, begin: Array) -> tuple[Array, bool]:
+    """A covariance whose collapsed variances are those of the start again, uncorrelated; and whether there were any."""
+    gone = np.sqrt(np.diag(matrix)) < np.minimum(COLLAPSED, 0.1 * np.sqrt(np.diag(begin)))
+    out = matrix.copy()
+    out[gone, :], out[:, gone] = 0.0, 0.0
+    out[gone, gone] = np.diag(begin)[gone]
+    return out, bool(gone.any())
 
 
 def finished(objective: Objective, done: Descent[Evaluation], chosen: FoceiSettings) -> Fit:

@@ -12,14 +12,14 @@ from icans.core.errors import IcansError, ModelError, NotEstimableError, Problem
 from icans.core.execute import Executor, Serial
 from icans.core.random import stream
 from icans.population.fit.focei import FoceiSettings, fit_focei
-from icans.population.fit.result import Fit
+from icans.population.fit.result import Fit, natural
 from icans.population.nlme.model import NlmeModel
 from icans.population.nlme.population import Population, packing, start
 from icans.population.nlme.records import Records
 
 Array = npt.NDArray[np.float64]
 
-#: Objectives that differ by less, with estimates (packed) that differ by less, are one optimum.
+#: Objectives that differ by less, with natural estimates that differ by less (relative), are one optimum.
 SAME_OBJECTIVE, SAME_VECTOR = 0.05, 0.05
 
 
@@ -125,7 +125,7 @@ def _sorted(done: list[tuple[Fit | None, str]], best: Fit) -> tuple[pd.DataFrame
         fit = done[i][0]
         assert fit is not None
         for k, (value, vector) in enumerate(optima):
-            if abs(fit.objective - value) < SAME_OBJECTIVE and np.abs(fit.vector - vector).max() < SAME_VECTOR:
+            if abs(fit.objective - value) < SAME_OBJECTIVE and _same(fit, vector):
                 number[i] = k + 1
                 break
         else:
@@ -136,6 +136,15 @@ def _sorted(done: list[tuple[Fit | None, str]], best: Fit) -> tuple[pd.DataFrame
             for i, (f, why) in enumerate(done)]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["start", "objective", "rise", "converged", "optimum", "why"])
     return frame, np.stack([v for _, v in optima])
+
+
+def _same(fit: Fit, vector: Array) -> bool:
+    """Whether natural values agree: collapsed SDs do, whatever their logarithms."""
+    here, there = (
+        np.array([n.value for n in natural(fit.model, p)])
+        for p in (fit.population, packing(fit.model, fit.population).unpack(vector))
+    )
+    return bool((np.abs(here - there) < SAME_VECTOR * np.maximum(np.abs(there), 0.1)).all())
 
 
 def _objective(fit: Fit | None) -> float:
