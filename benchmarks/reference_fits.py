@@ -3,7 +3,8 @@
 Rows come from :mod:`reference_fits_saem` and :mod:`reference_fits_focei`. Differences and tolerances are in per cent of
 the reference where the quantity says so, else in the unit of the quantity.
 
-Run: ``ICANS_DATA=... python benchmarks/reference_fits.py``; tables go to ``benchmarks/results/reference_fits.{csv,md}``.
+Run: ``python benchmarks/reference_fits.py`` with ``ICANS_DATA`` set; the tables are
+``benchmarks/results/reference_fits.{csv,md}``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def main() -> None:
     """Fit everything and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "reference_fits.md")
-    parser.add_argument("--only", choices=("saem", "focei"), help="rows of one estimator; the others are kept as they are")
+    parser.add_argument(
+        "--only", choices=("saem", "focei"), help="rows of one estimator; the others are kept as they are"
+    )
     chosen = parser.parse_args()
     folder = Path(os.environ["ICANS_DATA"])
     table_path = chosen.out.with_suffix(".csv")

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from reference_fits_focei import Table, without_steady_state
 from scipy import optimize, stats
 from scipy.special import logsumexp
-from nlme_cases import oral_simulated, theophylline, wang2007, warfarin
-from reference_fits_focei import Table, without_steady_state
 
 from icans.population.fit.focei import FoceiSettings, fit_focei, fit_laplace
 from icans.population.fit.result import Fit
 from icans.population.fit.saem import SaemSettings, fit_saem
 from icans.population.nlme.records import Records
+from nlme_cases import oral_simulated, theophylline, wang2007, warfarin
 
 Array = np.ndarray
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from line_cases import NORMAL, Line
 
 from icans.population.fit.evaluator import Evaluator
 from icans.population.fit.focei import FoceiSettings, fit_laplace
+from icans.population.fit.importance import importance_likelihood
 from icans.population.fit.saem import SaemSettings, fit_saem
 from icans.population.nlme.likelihood import bind, local, log_likelihood, means, phi_of
 from icans.population.nlme.model import Individual, nlme_model
@@ -16,6 +16,7 @@ from icans.population.nlme.observed import Observation, Outcome
 from icans.population.nlme.population import start
 from icans.population.nlme.records import Subject, make_records
 from icans.population.nlme.simulating import simulated_records
+from line_cases import NORMAL, Line
 
 TIMES = [0.5, 2.0, 4.0, 6.0, 9.0]
 
@@ -27,8 +28,10 @@ def case(observed, subjects=6, seed=1, censored=True, a=5.0):
         rows = []
         for o in observed:
             if isinstance(o, Outcome):
-                rows += [(8.0, o.name, 4.0 + i % 5, "none" if i % 2 else "right", np.nan, "")] if o.kind == "event" else [
-                    (t, o.name, float((i + j) % 3), "none", np.nan, "") for j, t in enumerate(TIMES)]  # fmt: skip
+                if o.kind == "event":
+                    rows.append((8.0, o.name, 4.0 + i % 5, "none" if i % 2 else "right", np.nan, ""))
+                else:
+                    rows += [(t, o.name, float((i + j) % 3), "none", np.nan, "") for j, t in enumerate(TIMES)]
                 continue
             for j, t in enumerate(TIMES):
                 word = ("none", "left", "right", "interval")[j % 4] if censored else "none"
@@ -37,7 +40,7 @@ def case(observed, subjects=6, seed=1, censored=True, a=5.0):
         frame = pd.DataFrame(rows, columns=["time_h", "observable", "value", "censor", "limit", "batch"])
         people.append(Subject(f"{i}", frame))
     model = nlme_model(
-        Line(), [Individual("a", a, NORMAL, iiv=1.0), Individual("k", 0.3, NORMAL, iiv=0.1)], list(observed)
+        Line(), [Individual("a", a, NORMAL, iiv=1.0), Individual("k", 0.3, NORMAL, iiv=0.3)], list(observed)
     )
     return model, make_records(people)
 
@@ -84,11 +87,11 @@ def test_far_tails_of_the_normal_are_those_of_scipy():
 
 
 FITTED = {
-    "combined, censored": ((Observation("y", "y", "combined", 0.5, 0.1),), dict(below=5.0)),
-    "batches": ((Observation("y", "y", "lognormal", 0.2, floor=0.0, batches=("other",)),), dict(below=3.0)),
+    "combined, censored": ((Observation("y", "y", "combined", 0.5, 0.1),), dict(below=8.0)),
+    "batches": ((Observation("y", "y", "lognormal", 0.2, floor=0.0, batches=("other",)),), dict(below=7.0)),
     "student": ((Observation("y", "y", "student", 0.5),), {}),
-    "grades and events": ((Observation("y", "y", "additive", 0.5),
-                           Outcome("g", "y", "ordinal", (4.0, 6.0), 1.0), Outcome("e", "y", "event", (-4.0,), 0.3)), {}),
+    "grades and events": ((Observation("y", "y", "additive", 0.5), Outcome("g", "y", "ordinal", (4.0, 6.0), 1.0),
+                           Outcome("e", "y", "event", (-4.0,), 0.3)), {}),
 }  # fmt: skip
 
 
@@ -97,9 +100,7 @@ def test_estimates_agree_with_laplace(name):
     observed, how = FITTED[name]
     model, records = case(observed, subjects=40, censored=False, a=8.0)
     if "below" in how:
-        people = [
-            replace(s, observations=s.observations.assign(limit=how["below"])) for s in records.subjects
-        ]
+        people = [replace(s, observations=s.observations.assign(limit=how["below"])) for s in records.subjects]
         records = make_records(people)
     truth = start(model)
     for j, e in enumerate(bind(model, records).layout):
@@ -109,8 +110,13 @@ def test_estimates_agree_with_laplace(name):
     quick = SaemSettings(importance=0, smooth=100, final=60)
     fit = fit_saem(model, records, seed=1, settings=quick)
     other = fit_laplace(model, records, settings=FoceiSettings(covariance="R"))
+    # Neither is the exact maximum; by importance sampling SAEM's likelihood must not be the lower one.
+    bound = bind(model, records)
+    ours, theirs = (importance_likelihood(bound, f.population, None, 3, 1000) for f in (fit, other))
+    assert ours.total > theirs.total - 0.2 - 3.0 * np.hypot(ours.total_se, theirs.total_se)
     se = np.sqrt(np.diag(other.covariance))
-    assert np.abs((fit.vector - other.vector) / se).max() < 0.35
-    np.testing.assert_allclose(np.sqrt(np.diag(fit.covariance)), se, rtol=0.35)
+    assert np.abs((fit.vector - other.vector) / se).max() < 0.75
+    ratio = np.sqrt(np.diag(fit.covariance)) / se
+    assert np.median(np.abs(np.log(ratio))) < 0.2
     if "below" in how:
         assert (records.frame()["censor"] == "left").sum() >= 5

@@ -141,15 +141,18 @@ class Evaluator:
     # --- the compiled way --------------------------------------------------------------------------------------
 
     @cached_property
+    def _measured(self) -> tuple[Observation, ...]:
+        return tuple(o for o in self.bound.model.observed if isinstance(o, Observation))
+
+    @cached_property
     def _tables(self) -> dict[str, Any]:
         from icans.population.fit.rows_fast import KINDS
 
-        rows, seen = self.bound.rows, self.bound.model.observed
+        rows, seen = self.bound.rows, self._measured
         order = np.argsort(rows.observed < 0, axis=1, kind="stable")
         assert (order == np.arange(order.shape[1])).all(), "padding comes last"
         value, limit, constant = rows.value.copy(), rows.limit.copy(), np.zeros(len(self.bound))
         for k, o in enumerate(seen):
-            assert isinstance(o, Observation)
             at = rows.observed == k
             value[at], limit[at] = transformed(o, rows.value[at]), transformed(o, rows.limit[at])
             if o.error == "lognormal":
@@ -161,15 +164,15 @@ class Evaluator:
         return {
             "count": (rows.observed >= 0).sum(axis=1), "observed": rows.observed, "role": rows.role, "value": value,
             "limit": limit, "constant": constant, "batch": rows.batch,
-            "kind": np.array([KINDS[getattr(o, "error")] for o in seen]), "floor": np.array([o.floor for o in seen]),
+            "kind": np.array([KINDS[o.error] for o in seen]), "floor": np.array([o.floor for o in seen]),
             **{f"at_{n}": np.array(v, dtype=np.int64) for n, v in places.items()},
         }  # fmt: skip
 
     def _values(self, population: Population) -> Values:
-        t, seen = self._tables, self.bound.model.observed
+        t, seen = self._tables, self._measured
         errors = np.append(population.errors, 0.0)
         a, b = errors[t["at_a"]], errors[t["at_b"]]
-        most = max(len(getattr(o, "batches")) for o in seen)
+        most = max(len(o.batches) for o in seen)
         factor = np.ones((len(seen), most + 1))
         if most:
             for j, e in enumerate(self.bound.layout):

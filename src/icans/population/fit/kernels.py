@@ -155,7 +155,9 @@ def independent(target: Target, chains: Chains, tuning: Tuning, rng: np.random.G
     """Propose around the modes (of all classes), whatever the place of the chain."""
     from icans.population.fit.kernel_maths import around, log_t
 
-    assert tuning.centre is not None and tuning.spread is not None and tuning.odds is not None
+    assert tuning.centre is not None
+    assert tuning.spread is not None
+    assert tuning.odds is not None
     m, n = len(target.who), len(target.means[0])
     who = target.who
     z = chains.z if target.single else _draw(tuning.odds[:, who].T, rng)
@@ -176,7 +178,7 @@ def set_independent(
     tuning: Tuning, latent: Latent, centre: Array, covariance: Array, odds: Array, *, directions: bool
 ) -> None:
     """Take modes (C, N, D) and covariances (C, N, D, D) as the independent proposal, and as directions of walks."""
-    spread = np.linalg.cholesky(covariance)
+    spread = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     # Occasions that a subject does not have stay at their mean.
     spread = spread * latent.active[None, :, :, None]
     safe = np.where(latent.active[None, :, :, None], spread, np.eye(spread.shape[-1]))

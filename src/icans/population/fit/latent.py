@@ -113,9 +113,7 @@ def latent_model(bound: Bound) -> Latent:
     classes = [0] * len(owner)
     free = [not p.fixed for p in model.parameters] + [not e.fixed for e in model.effects]
     priors = {p: q.prior for p, q in enumerate(model.parameters) if q.prior is not None and not q.fixed}
-    priors |= {
-        count + j: e.prior for j, e in enumerate(model.effects) if e.prior is not None and not e.fixed
-    }
+    priors |= {count + j: e.prior for j, e in enumerate(model.effects) if e.prior is not None and not e.fixed}
     total = 1
     if model.mixture is not None:
         total = len(model.mixture.classes)

@@ -107,7 +107,8 @@ def complete_scores(target: Target, chains: Chains, still: Ints) -> Array:
 
 def information(target: Target, gathered: Gathered) -> Array:
     """Observed information of the packed estimates (with that of declared priors), (K, K)."""
-    assert gathered.first is not None and gathered.second is not None
+    assert gathered.first is not None
+    assert gathered.second is not None
     spread = gathered.second - gathered.first[:, :, None] * gathered.first[:, None, :]
     out = -_hessian_of_latent(target, gathered) - _hessian_of_rows(target, gathered) - spread.sum(axis=0)
     return np.asarray(0.5 * (out + out.T))
@@ -126,7 +127,7 @@ def _hessian_of_latent(target: Target, gathered: Gathered) -> Array:
     for j in range(len(pack)):
         step = np.zeros(len(pack))
         step[j] = STEP
-        out[j] = (_latent_slope(target, gathered, vector + step) - _latent_slope(target, gathered, vector - step))
+        out[j] = _latent_slope(target, gathered, vector + step) - _latent_slope(target, gathered, vector - step)
     out /= 2.0 * STEP
     return 0.5 * (out + out.T)
 

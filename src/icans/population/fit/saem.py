@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ def _first_chains(run: Run, population: Population, seed: int) -> tuple[Chains, 
     m, n, d = len(run.evaluator.who), len(run.bound), run.bound.size
     z = np.asarray(rng.choice(len(population.shares), size=m, p=population.shares), dtype=np.int64)
     target = Target(run.latent, run.evaluator, population)
-    root = np.linalg.cholesky(covariance(run.bound, population)) if d else np.zeros((0, 0))
+    root = np.asarray(np.linalg.cholesky(covariance(run.bound, population))) if d else np.zeros((0, 0))
     chains = Chains(target.mean(z).copy(), z, np.zeros((m, 1)), np.full(m, -np.inf))
     with np.errstate(all="ignore"):
         chains.f, chains.ll = target.look(chains.v, z)
@@ -155,9 +156,13 @@ def _through(run: Run, state: State, store: Checkpoints | None) -> State:
         if store is None:
             state = iterate(run, state, CHUNK)
         else:
-            here = state
-            state = store.step(f"saem-{chunk:03d}", lambda here=here: iterate(run, copy.deepcopy(here), CHUNK))
+            state = store.step(f"saem-{chunk:03d}", partial(_onward, run, state))
     return state
+
+
+def _onward(run: Run, state: State) -> State:
+    """A chunk of iterations from a copy, so that an interruption leaves the stored state as it was."""
+    return iterate(run, copy.deepcopy(state), CHUNK)
 
 
 def _for_all(

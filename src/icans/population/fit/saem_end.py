@@ -72,6 +72,10 @@ def _at_least(cov: Array, prior: Array) -> Array:
     return np.asarray(0.5 * (cov + np.swapaxes(cov, 1, 2)) + 1e-6 * np.diag(np.diag(prior)))
 
 
+FROM_LINEARISED = (
+    "The information from draws is not positive: standard errors are from the linearised likelihood. Raise `final` "
+    "(draws at the estimates), or look for parameters that the data do not determine."
+)
 #: Newton steps at most, the shortest that is worth while and the longest that is taken, in standard errors.
 POLISHES, SHORTEST, LONGEST = 2, 0.1, 1.0
 
@@ -114,8 +118,7 @@ def uncertainty(run: Run, last: Conditional, population: Population) -> tuple[Ar
         cov = inverted(information(last.target, last.gathered))
         if cov is not None:
             return cov, "Louis", []
-        told = ["The information from draws is not positive: standard errors are from the linearised likelihood. "
-                "Raise `final` (draws at the estimates), or look for parameters that the data do not determine."]  # fmt: skip
+        told = [FROM_LINEARISED]
     cov = linearised(run, population, last.effects)
     if cov is not None:
         return cov, "linearised", told

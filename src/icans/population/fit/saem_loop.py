@@ -134,7 +134,9 @@ def _current(target: Target, chains: Chains, moved: bool) -> Chains:
     """Chains with likelihoods at a new population; outputs are computed anew only where they changed."""
     if moved:
         return refresh(target, chains)
-    chains.ll = target.evaluator.log_likelihood(target.population, target.phi(chains.v, chains.z), chains.f, target.values)
+    chains.ll = target.evaluator.log_likelihood(
+        target.population, target.phi(chains.v, chains.z), chains.f, target.values
+    )
     return chains
 
 
@@ -164,7 +166,7 @@ def sweep(run: Run, target: Target, chains: Chains, tuning: Tuning, rng: np.rand
     rates = tuning.rates or {}
     prior = float(np.mean(rates["population"])) if "population" in rates else 1.0
     if k < 10 or prior > 0.05 or k % 10 == 0:
-        root = np.linalg.cholesky(run.latent.covariance(target.population))
+        root = np.asarray(np.linalg.cholesky(run.latent.covariance(target.population)))
         from_population(target, chains, tuning, root, rng)
     good = 0.0
     if tuning.centre is not None:

@@ -85,8 +85,8 @@ def make_plan(latent: Latent, evaluator: Evaluator) -> Plan:
     exact, newton = [], []
     for k, o in enumerate(model.observed):
         own = [int(j) for j in bound.own[k] if not bound.layout[j].fixed]
-        simple = isinstance(o, Observation) and o.error in ("additive", "proportional", "lognormal")
-        if simple and evaluator.fast and not o.batches and bool((rows.role[rows.observed == k] == QUANTIFIED).all()):
+        simple = isinstance(o, Observation) and o.error in ("additive", "proportional", "lognormal") and not o.batches
+        if simple and evaluator.fast and bool((rows.role[rows.observed == k] == QUANTIFIED).all()):
             exact += [(k, j) for j in own]
         else:
             newton += own
