@@ -53,7 +53,7 @@ class DrawSettings:
     draws: int = 60
     final: int = 300
     iterations: int = 30
-    farthest: float = 1.0
+    farthest: float = 3.0
     averaged: int = 4
     mode_iterations: int = 80
     mode_tolerance: float = 1e-2
