@@ -144,7 +144,7 @@ def _modes(
     modes = find_modes(bound, population, near, iterations=chosen.mode_iterations, tolerance=chosen.mode_tolerance,
                        restart=False, explore=EXPLORE if near is None else 0)  # fmt: skip
     centre = means(bound, population)[:, list(bound.model.varying)] + modes.mode
-    return centre, np.linalg.cholesky(modes.covariance), modes.mode
+    return centre, np.asarray(np.linalg.cholesky(modes.covariance), dtype=np.float64), modes.mode
 
 
 def lay(bound: Bound, population: Population, centre: Array, root: Array, count: int, rng: np.random.Generator) -> Laid:
@@ -261,10 +261,12 @@ def _finished(
 ) -> Fit:  # fmt: skip
     vector = pack.pack(population)
     information = hessian(bound, laid, pack, vector)
-    messages, covariance, length = [], None, np.nan
+    messages: list[str] = []
+    covariance: Array | None = None
+    length = float("nan")
     try:
         np.linalg.cholesky(information)
-        covariance = np.linalg.inv(information)
+        covariance = np.asarray(np.linalg.inv(information), dtype=np.float64)
     except np.linalg.LinAlgError:
         low = np.linalg.eigh(information)[1][:, 0]
         names = ", ".join(pack.names[j] for j in np.argsort(-np.abs(low))[:4])
@@ -272,7 +274,7 @@ def _finished(
                         "them, or give it a prior.")  # fmt: skip
     if covariance is not None:
         slope = _gradient(bound, laid, pack, vector)
-        length = float(np.sqrt(max(slope @ covariance @ slope, 0.0)))
+        length = float(np.sqrt(max(float(slope @ covariance @ slope), 0.0)))
         if length > chosen.farthest:
             messages.append(f"The maximum seems {length:.1f} standard errors away: give more rounds.")
     got = look(bound, laid, population)
