@@ -131,3 +131,22 @@ def test_what_it_cannot_do_is_refused() -> None:
     with pytest.raises(ModelError, match="synthetic"):
         fit_importance_em(replace(model, observed=(far,)), records, seed=1,
                           begin=None, settings=DrawSettings(rounds=1, draws=32, final=32))  # fmt: skip
+
+
+def test_information_is_the_derivative_of_the_gradient() -> None:
+    from icans.population.fit import importance_em as em
+
+    model, records = case(12)
+    bound, population = em.bind(model, records), em.start(model)
+    pack = em.packing(model, population)
+    centre, root, _ = em._modes(bound, population, DrawSettings(), None)
+    laid = em.lay(bound, population, centre, root, 60, stream(1, "information"))
+    vector = pack.pack(population)
+    by_differences = []
+    for j in range(len(vector)):
+        step = np.zeros(len(vector))
+        step[j] = 1e-4
+        high, low = (em._gradient(bound, laid, pack, vector + s * step) for s in (1.0, -1.0))
+        by_differences.append((high - low) / 2e-4)
+    exact_one = em.hessian(bound, laid, pack, vector)
+    assert np.allclose(exact_one, by_differences, atol=1e-5 * np.abs(exact_one).max())

@@ -188,8 +188,8 @@ def _complete(bound: Bound, laid: Laid, population: Population) -> Array:
     return np.asarray(laid.evaluator.log_likelihood(population, laid.phi, laid.f) + prior)
 
 
-def _slopes(bound: Bound, laid: Laid, population: Population, weights: Array) -> Population:
-    """Weighted derivatives of that by natural values."""
+def _slopes(bound: Bound, laid: Laid, population: Population, weights: Array, *, rows: bool = True) -> Population:
+    """Weighted derivatives of that by natural values; without ``rows``, those by error parameters are 0."""
     n, k, varying = len(bound), laid.count, list(bound.model.varying)
     precision = np.linalg.inv(population.omega)
     pull = (laid.v - means(bound, population)[laid.evaluator.who][:, varying]) @ precision
@@ -204,8 +204,10 @@ def _slopes(bound: Bound, laid: Laid, population: Population, weights: Array) ->
     ])  # fmt: skip
     omega = 0.5 * ((pull * flat[:, None]).T @ pull - n * precision)
     # A draw that could not be solved has weight 0, and slopes that are no numbers.
-    errors = flat @ np.nan_to_num(laid.evaluator.scores(population, laid.phi, laid.f).score)
-    return replace(slopes_like(population), typical=typical, effects=effects, omega=omega, errors=errors)
+    by = replace(slopes_like(population), typical=typical, effects=effects, omega=omega)
+    if not rows:
+        return by
+    return replace(by, errors=flat @ np.nan_to_num(laid.evaluator.scores(population, laid.phi, laid.f).score))
 
 
 def _maximised(
@@ -245,14 +247,60 @@ def _gradient(bound: Bound, laid: Laid, pack: Packing, vector: Array) -> Array:
 
 
 def hessian(bound: Bound, laid: Laid, pack: Packing, vector: Array) -> Array:
-    """Observed information of the packed vector, (K, K): differences of the exact gradient, nothing solved."""
-    out = np.empty((len(vector), len(vector)))
+    """Observed information of the packed vector, (K, K), by Louis' identity over the weighted draws; nothing solved.
+
+    The second derivative of the log of a weighted mean is the mean of the complete data's plus the covariance of their
+    scores. Scores by error parameters do not depend on the others, nor the others' on them.
+    """
+    population = pack.unpack(vector)
+    weights = look(bound, laid, population).weights
+    scores = _scores(bound, laid, pack, population).reshape(*weights.shape, len(vector))
+    first = np.einsum("nk,nka->na", weights, scores)
+    spread = np.einsum("nk,nka,nkb->ab", weights, scores, scores, optimize=True) - first.T @ first
+    complete = np.empty((len(vector), len(vector)))
     for j in range(len(vector)):
         step = np.zeros(len(vector))
         step[j] = STEP
-        high, low = (_gradient(bound, laid, pack, vector + s * step) for s in (1.0, -1.0))
-        out[j] = (high - low) / (2.0 * STEP)
-    return np.asarray(0.5 * (out + out.T))
+        rows = bool(np.any(pack.unpack(vector + step).errors != population.errors))
+        high, low = (_expected_slope(bound, laid, pack, vector + s * step, weights, rows) for s in (1.0, -1.0))
+        complete[j] = (high - low) / (2.0 * STEP)
+    return np.asarray(-0.5 * (complete + complete.T) - spread)
+
+
+def _expected_slope(
+    bound: Bound, laid: Laid, pack: Packing, vector: Array, weights: Array, rows: bool
+) -> Array:  # fmt: skip
+    there = pack.unpack(vector)
+    slope = pack.gradient(vector, _slopes(bound, laid, there, weights, rows=rows))
+    return np.asarray(slope + pack.gradient(vector, log_prior(bound.model, there).by))
+
+
+def _scores(bound: Bound, laid: Laid, pack: Packing, population: Population) -> Array:
+    """Derivatives of the complete log density by the packed vector at every draw, (M, K)."""
+    vector, zero = pack.pack(population), slopes_like(population)
+    who, varying, names = laid.evaluator.who, list(bound.model.varying), bound.model.names
+    precision = np.linalg.inv(population.omega)
+    pull = (laid.v - means(bound, population)[who][:, varying]) @ precision
+    omega = 0.5 * (pull[:, :, None] * pull[:, None, :] - precision)
+    errors = np.nan_to_num(laid.evaluator.scores(population, laid.phi, laid.f).score)
+    parts: list[tuple[str, Array]] = [("typical", np.zeros((len(who), len(names)))), ("omega", omega)]
+    parts[0][1][:, varying] = pull
+    parts.append(("errors", errors))
+    order = {names[p]: j for j, p in enumerate(varying)}
+    effects = np.zeros((len(who), len(bound.model.effects)))
+    for j, e in enumerate(bound.model.effects):
+        if e.parameter in order:
+            effects[:, j] = pull[:, order[e.parameter]] * bound.design[who, j]
+    parts.append(("effects", effects))
+    out = np.zeros((len(who), len(vector)))
+    for name, values in parts:
+        shape = getattr(population, name).shape
+        flat = values.reshape(len(who), -1)
+        for place in range(flat.shape[1]):
+            unit = np.zeros(flat.shape[1])
+            unit[place] = 1.0
+            out += flat[:, place, None] * pack.gradient(vector, replace(zero, **{name: unit.reshape(shape)}))
+    return out
 
 
 def _finished(
