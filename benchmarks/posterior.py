@@ -46,7 +46,8 @@ ANALYTES = {"IL6": 0.5, "IFNG": 0.5, "IL10": 0.5, "CRP": 0.25, "FERRITIN": 0.2, 
 LIMITS = {"IL6": 3.0, "IL10": 2.0}
 DAYS, PATIENTS, LANDMARK = np.arange(1, 15), 20, 336.0
 LEVELS = (0.05, 0.5, 0.95)
-CHAINS = 4
+#: Chains a patient, and weighted draws (half of the package's default).
+CHAINS, DRAWS = 4, 512
 
 
 def population() -> tuple[Fit, Records]:
@@ -86,9 +87,11 @@ def one_patient(fit: Fit, records: Records, i: int, truth: np.ndarray, sd: np.nd
     """Times and errors of every method for one patient."""
     mine = records.subset([i])
     row: dict[str, object] = {"id": mine.ids[0]}
-    laplace, *times = timed(lambda: individual_posterior(fit, mine, LANDMARK, method="laplace", seed=1))
+    laplace, *times = timed(lambda: individual_posterior(fit, mine, LANDMARK, method="laplace", seed=1, draws=DRAWS))
     row["laplace_s"], row["laplace_cpu_s"] = times
-    weighted, *times = timed(lambda: individual_posterior(fit, mine, LANDMARK, method="importance", seed=1))
+    weighted, *times = timed(
+        lambda: individual_posterior(fit, mine, LANDMARK, method="importance", seed=1, draws=DRAWS)
+    )
     row["importance_s"], row["importance_cpu_s"] = times
     row.update(way=weighted.method[0], k_hat=weighted.k_hat[0], effective=weighted.effective[0])
 
@@ -140,8 +143,8 @@ def report(table: pd.DataFrame, steps: int, seconds: float) -> str:
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {platform.machine()} with {os.cpu_count()} cores (load of others "
         f"{os.getloadavg()[1]:.1f} at the end, so wall times are upper bounds), Python {platform.python_version()}. "
         f"Chains: {CHAINS} x {steps} kept steps a patient, {seconds:.0f} s for all.", "",
-        "| way | s per patient (median, worst) | CPU s (median, worst) | error of quantiles, SD (RMS, worst patient's RMS,"
-        " worst of all) |", "|---|---|---|---|",
+        "| way | s per patient (median, worst) | CPU s (median, worst) | error of quantiles, SD (RMS, "
+        "worst patient's RMS, worst of all) |", "|---|---|---|---|",
     ]  # fmt: skip
     for name in ("laplace", "variational", "importance"):
         wall, cpu, rms = table[f"{name}_s"], table[f"{name}_cpu_s"], table[f"{name}_rms"]
@@ -153,7 +156,7 @@ def report(table: pd.DataFrame, steps: int, seconds: float) -> str:
     lines += [
         f"| (Monte Carlo error of the chains) | | | {np.sqrt((noise**2).mean()):.3f}, {noise.max():.3f}, "
         f"{table['chains_noise_worst'].max():.3f} |", "",
-        f"Weighted draws: 512 a patient, effective {table['effective'].median():.0f} (least "
+        f"Weighted draws: {DRAWS} a patient, effective {table['effective'].median():.0f} (least "
         f"{table['effective'].min():.0f}), k-hat at most {table['k_hat'].max():.2f}; ways: "
         f"{', '.join(f'{k} {v}' for k, v in table['way'].value_counts().items())}. Chains: R-hat at most "
         f"{table['chains_r_hat'].max():.3f}, bulk effective draws at least {table['chains_bulk'].min():.0f}.", "",

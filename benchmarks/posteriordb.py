@@ -35,7 +35,9 @@ def summaries(folder: Path, draws: int) -> dict[str, tuple[pd.DataFrame, float]]
             got = fit_eight_schools(folder, 5, chains=4, draws=draws, tune=300, accept=0.9)
             table = got.summary.set_index("name").rename(RENAMED)
         else:
-            table = fit_michaelis_menten(folder, 3, chains=2, draws=draws, tune=300).summary.set_index("name")
+            table = fit_michaelis_menten(folder, 4, chains=4, draws=draws, tune=300, accept=0.95).summary.set_index(
+                "name"
+            )
             table = table.rename({"conc a": "sigma"})
         out[name] = (table, time.process_time() - begin)
         print(name, out[name], flush=True)

@@ -88,7 +88,7 @@ def test_posteriors_are_calibrated_when_patients_come_from_the_population():
 
 def test_a_wrong_population_fails_the_calibration():
     """The check can fail: with error SDs declared too small, the truth lies outside too often."""
-    fit, records, truth = decays(300, seed=11)
+    fit, records, truth = decays(150, seed=11)
     sure = replace(fit, population=replace(fit.population, errors=fit.population.errors / 2.0))
     got = individual_posterior(sure, records, np.inf, seed=12, draws=256)
     rank = np.einsum("ns,nsd->nd", got.weights, got.draws < truth[:, None, :])
