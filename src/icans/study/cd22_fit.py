@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from icans.cohort.cohort import Cohort
 from icans.core.files import write_json, write_text
 from icans.core.provenance import now, versions
 from icans.core.resume import Checkpoints
@@ -26,8 +27,9 @@ from icans.population.diagnose.vpc import Vpc, vpc
 from icans.population.fit.importance_em import DrawSettings, fit_importance_em
 from icans.population.fit.result import Fit
 from icans.population.fit.saem import SaemSettings, fit_saem
+from icans.population.nlme.likelihood import bind, means, phi_of, psi_of
 from icans.population.nlme.population import Population
-from icans.population.nlme.records import Records
+from icans.population.nlme.records import QUANTIFIED, Records
 from icans.study.cd22_model import Study, cd22_study
 from icans.study.course_forecasts import Task, by_day, cross_validated, summary
 
@@ -38,7 +40,7 @@ WHOLE = SaemSettings(
 FOLD = SaemSettings(
     chains=1, explore=60, anneal=30, window=15, smooth=40, final=5, importance=0, standard_errors="none"
 )  # fmt: skip
-LAST = DrawSettings(rounds=5, draws=50, final=300, iterations=12)
+LAST = DrawSettings(rounds=5, draws=48, final=240, iterations=10, averaged=3)
 FORECAST = Task(("IL6", "IFNG", "IL10", "GMCSF"), 192.0, 8.0, 14.0, draws=256)
 REPLICATES, CHECKED = 200, ("IL6", "IFNG", "IL10", "GMCSF", "CRP", "FERRITIN", "car_blood")
 
@@ -50,6 +52,7 @@ class Results:
     fit: Fit
     checks: dict[str, Vpc]
     scores: pd.DataFrame
+    treatment: pd.DataFrame
 
 
 def population_of(study: Study, seed: int, folder: Path) -> Population:
@@ -77,6 +80,34 @@ def shrinkage(fit: Fit) -> pd.DataFrame:
     return pd.DataFrame({"parameter": names, "omega": sd, "sd_of_means": np.sqrt(own), "shrinkage": 1 - own / sd**2})
 
 
+def by_treatment(fit: Fit, records: Records, cohort: Cohort) -> pd.DataFrame:
+    """Mean ln(measured / fitted) before and after day 8, of patients who ever got a drug and of those who never did.
+
+    Days of treatment are not known, so it is not in the model: what treatment did shows here, mixed with what makes
+    doctors treat. Quantified values alone; both groups have ten patients or more, or the rows are left out.
+    """
+    bound = bind(fit.model, records)
+    phi = phi_of(bound, means(bound, fit.population), fit.effects.mode)
+    fitted, rows = bound.solver.values(psi_of(bound, phi), np.arange(len(bound))), bound.rows
+    out = []
+    for drug in ("tocilizumab", "corticosteroid"):
+        undated = cohort.changes[(cohort.changes["rule"] == "treatment.undated") & (cohort.changes["item"] == drug)]
+        treated = np.isin(records.ids, undated["patient_id"].astype(str))
+        if min(treated.sum(), (~treated).sum()) < 10:
+            continue
+        for k, what in enumerate(fit.model.observed):
+            for late in (False, True):
+                at = (rows.observed == k) & (rows.role == QUANTIFIED) & ((rows.time_h >= 192.0) == late)
+                away = np.where(at, np.log(np.where(at, rows.value, 1.0) / np.where(at, fitted, 1.0)), 0.0)
+                for group in (False, True):
+                    mine = treated == group
+                    count = int(at[mine].sum())
+                    out.append({"drug": drug, "observable": what.name, "from_day_8": late, "ever_treated": group,
+                                "patients": int(mine.sum()), "values": count,
+                                "mean": float(away[mine].sum() / max(count, 1))})  # fmt: skip
+    return pd.DataFrame(out)
+
+
 def run(out: Path, work: Path, *, seed: int = 1, data: Path | None = None, forecasts: bool = True) -> Results:
     """Everything, into ``out``; steps are stored under ``work``."""
     cohort = harmonize(load("cd22_car_hlh", data)).cohort
@@ -91,7 +122,7 @@ def run(out: Path, work: Path, *, seed: int = 1, data: Path | None = None, forec
     if forecasts:
         fitter = partial(fold_fit, study, work, seed)
         scores = cross_validated(fitter, records, FORECAST, seed=seed, store=store)
-    found = Results(fit, checks, scores)
+    found = Results(fit, checks, scores, by_treatment(fit, records, cohort))
     write(out, study, found, seed)
     return found
 
@@ -118,6 +149,7 @@ def write(out: Path, study: Study, found: Results, seed: int) -> None:
     tables["vpc"] = pd.concat([c.table.assign(observable=n) for n, c in found.checks.items()], ignore_index=True)
     inside = [{"observable": n, "inside": c.inside} for n, c in found.checks.items()]
     tables["vpc_inside"] = pd.DataFrame(inside)
+    tables["by_treatment"] = found.treatment
     if len(found.scores):
         tables["forecasts"] = summary(found.scores, seed=seed)
         tables["forecasts_by_day"] = by_day(found.scores)
