@@ -158,7 +158,7 @@ def report(done: list[dict[str, Any]], patients: int) -> str:
     table = summary(done)
     inside = float((table["coverage"] * table["intervals"]).sum())
     count = int(table["intervals"].sum())
-    distance = float(np.nanmean([d["settings"]["distance"] for d in done]))
+    distance = float(np.nanmean([d["settings"]["distance"] or np.nan for d in done]))
     failed = sum(1 for d in done if any("not positive" in m for m in d["messages"]))
     lines = [
         f"# Simulate and recover: {patients} synthetic patients", "",
@@ -201,7 +201,7 @@ def main() -> None:
         work = partial(replicate, given.patients, number, given.draws)
         done.append(store.step(f"replicate-{given.patients}-{number:03d}", work))
         told, last = done[-1]["settings"], done[-1]
-        how = f"{told['effective']:.0f} effective draws, {told['distance']:.2f} SE away {last['messages']}"
+        how = f"{told['effective']:.0f} effective draws, {told['distance'] or np.nan:.2f} SE away {last['messages']}"
         print(f"{number + 1}: {last['objective']:.1f}, {last['cpu_s']:.0f} s, {how}")
         write_text(RESULTS / f"recover-{given.patients}.md", report(done, given.patients))
         write_json(RESULTS / f"recover-{given.patients}.json", {"synthetic": True, "replicates": _plain(done)})

@@ -1,10 +1,10 @@
 """Fit the patient model to the CD22 CAR T cohort, check it, judge its forecasts.
 
-Command: ``python -m icans.study.cd22_fit``. Steps, each stored so that a run goes on where it was: SAEM;
-importance-sampling EM from there, for likelihood and standard errors; visual predictive checks; five-fold forecasts of
-days 8 to 14 from what was available at the end of day 7, the population refitted without the patients that are
-forecast. Everything written is of the cohort as a whole: estimates, percentiles, mean scores; the folder of stored
-steps holds patients' effects and stays with the data.
+Command: ``python -m icans.study.cd22_fit``. Steps, each stored so that a run goes on where it was:
+importance-sampling EM from the declared starts (with ``--saem`` from where SAEM ends), for estimates, likelihood and
+standard errors; visual predictive checks; five-fold forecasts of days 8 to 14 from what was available at the end of
+day 7, the population refitted without the patients that are forecast. Everything written is of the cohort as a whole:
+estimates, percentiles, mean scores; the folder of stored steps holds patients' effects and stays with the data.
 """
 
 from __future__ import annotations
@@ -33,14 +33,12 @@ from icans.population.nlme.records import QUANTIFIED, Records
 from icans.study.cd22_model import Study, cd22_study
 from icans.study.course_forecasts import Task, by_day, cross_validated, summary
 
-#: SAEM of the whole cohort, and of a fold (one chain a patient: 41 chains are enough to average over).
+#: SAEM (one chain a patient: 41 chains are enough to average over); importance EM of the whole cohort, of a fold.
 WHOLE = SaemSettings(
     chains=1, explore=160, anneal=50, smooth=90, final=5, importance=0, standard_errors="none"
 )  # fmt: skip
-FOLD = SaemSettings(
-    chains=1, explore=60, anneal=30, window=15, smooth=40, final=5, importance=0, standard_errors="none"
-)  # fmt: skip
-LAST = DrawSettings(rounds=5, draws=48, final=240, iterations=10, averaged=3)
+LAST = DrawSettings(rounds=10, draws=48, final=240, iterations=10, averaged=4)
+FOLD = DrawSettings(rounds=6, draws=40, final=48, iterations=8, averaged=2)
 FORECAST = Task(("IL6", "IFNG", "IL10", "GMCSF"), 192.0, 8.0, 14.0, draws=256)
 REPLICATES, CHECKED = 200, ("IL6", "IFNG", "IL10", "GMCSF", "CRP", "FERRITIN", "car_blood")
 
@@ -62,14 +60,13 @@ def population_of(study: Study, seed: int, folder: Path) -> Population:
 
 
 def final_fit(study: Study, begin: Population, seed: int) -> Fit:
-    """Likelihood and standard errors, from SAEM's population on."""
+    """Estimates, likelihood and standard errors."""
     return fit_importance_em(study.model, study.prepared.records, seed=seed, begin=begin, settings=LAST)
 
 
-def fold_fit(study: Study, folder: Path, seed: int, records: Records, fold: int) -> Fit:
-    """The population without the patients of a fold."""
-    settled = folder / f"saem-fold-{fold}"
-    return fit_saem(study.model, records, seed=seed + 99 + fold, settings=FOLD, folder=settled)
+def fold_fit(study: Study, seed: int, records: Records, fold: int) -> Fit:
+    """The population without the patients of a fold, from the declared starts."""
+    return fit_importance_em(study.model, records, seed=seed + 99 + fold, begin=study.begin, settings=FOLD)
 
 
 def shrinkage(fit: Fit) -> pd.DataFrame:
@@ -108,22 +105,26 @@ def by_treatment(fit: Fit, records: Records, cohort: Cohort) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def run(out: Path, work: Path, *, seed: int = 1, data: Path | None = None, forecasts: bool = True) -> Results:
+def run(
+    out: Path, work: Path, *, seed: int = 1, data: Path | None = None, forecasts: bool = True, saem: bool = False
+) -> Results:
     """Everything, into ``out``; steps are stored under ``work``."""
     cohort = harmonize(load("cd22_car_hlh", data)).cohort
     study = cd22_study(cohort, threads=1)
     records = study.prepared.records
     store = Checkpoints(work / "steps", ["cd22 1", records.digest(), repr(study.model.parameters), seed])
-    begin = store.step("population", partial(population_of, study, seed, work), depends=asdict(WHOLE))
-    made = store.step("fit", partial(_written, study, begin, seed, work), depends=asdict(LAST))
+    begin = study.begin
+    if saem:
+        begin = store.step("population", partial(population_of, study, seed, work), depends=asdict(WHOLE))
+    made = store.step("fit", partial(_written, study, begin, seed, work), depends=[asdict(LAST), saem])
     fit = _read(study, made)
     checks = vpc(fit, records, seed, observables=CHECKED, replicates=REPLICATES)
     scores = pd.DataFrame()
     if forecasts:
-        fitter = partial(fold_fit, study, work, seed)
+        fitter = partial(fold_fit, study, seed)
         scores = cross_validated(fitter, records, FORECAST, seed=seed, store=store)
     found = Results(fit, checks, scores, by_treatment(fit, records, cohort))
-    write(out, study, found, seed)
+    write(out, study, found, f"python -m icans.study.cd22_fit --seed {seed}{' --saem' if saem else ''}", seed)
     return found
 
 
@@ -141,7 +142,7 @@ def _read(study: Study, path: Path) -> Fit:
     return read_fit(path, study.model)
 
 
-def write(out: Path, study: Study, found: Results, seed: int) -> None:
+def write(out: Path, study: Study, found: Results, command: str, seed: int) -> None:
     """Tables, and what made them."""
     out.mkdir(parents=True, exist_ok=True)
     fit = found.fit
@@ -156,9 +157,9 @@ def write(out: Path, study: Study, found: Results, seed: int) -> None:
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     write_json(out / "run.json", {
-        "command": f"python -m icans.study.cd22_fit --seed {seed}", "seed": seed, "when": now(), "versions": versions(),
+        "command": command, "seed": seed, "when": now(), "versions": versions(),
         "patients": len(study.prepared.records), "observations": fit.observations, "notes": list(study.prepared.notes),
-        "objective": fit.objective, "objective_se": 2.0 * fit.likelihood_se, "method": ["saem", fit.method],
+        "objective": fit.objective, "objective_se": 2.0 * fit.likelihood_se, "method": fit.method,
         "settings": dict(fit.settings), "messages": [_anonymous(m) for m in fit.messages], "data": fit.data_digest,
     })  # fmt: skip
 
@@ -176,8 +177,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data", type=Path, help="folder of the data set (else ICANS_DATA or the cache)")
     parser.add_argument("--no-forecasts", action="store_true", help="leave the five-fold forecasts out")
+    parser.add_argument("--saem", action="store_true", help="begin where SAEM ends")
     given = parser.parse_args()
-    run(given.out, given.work, seed=given.seed, data=given.data, forecasts=not given.no_forecasts)
+    run(given.out, given.work, seed=given.seed, data=given.data, forecasts=not given.no_forecasts, saem=given.saem)
 
 
 if __name__ == "__main__":
