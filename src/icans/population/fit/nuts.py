@@ -18,9 +18,9 @@ import pandas as pd
 from icans.core.errors import ModelError, Problem
 from icans.core.files import atomic_path
 from icans.core.random import stream
+from icans.population.fit.distributions import Distribution, bayes_priors
 from icans.population.fit.joint import Joint
 from icans.population.fit.modes import find_modes
-from icans.population.fit.distributions import Distribution, bayes_priors
 from icans.population.fit.result import Fit, RandomEffects, natural
 from icans.population.nlme.likelihood import Bound, bind, log_likelihood, means, phi_of
 from icans.population.nlme.model import NlmeModel
@@ -136,7 +136,14 @@ def fit_nuts(
     sampled = sample_density(joint, starts, seed, draws=draws, tune=tune, accept=accept, depth=depth, cores=cores)
     table = _table(model, pack, sampled.draws)
     summary = summarise(table)
-    settings = {"chains": chains, "draws": draws, "tune": tune, "accept": accept, "centred": centred, "seed": seed}
+    settings: dict[str, object] = {
+        "chains": chains,
+        "draws": draws,
+        "tune": tune,
+        "accept": accept,
+        "centred": centred,
+        "seed": seed,
+    }
     messages = _messages(joint, sampled, table, summary, accept, depth)
     fit = _fit(joint, sampled, messages, records, settings)
     return BayesFit(fit, table, summary, sampled)
