@@ -337,8 +337,10 @@ def _finished(
     cov = np.einsum("nk,nki,nkj->nij", got.weights, away, away)
     spread = k * got.weights
     mc = np.sqrt(np.maximum((spread**2).mean(axis=1) - 1.0, 0.0) / k)
-    told: dict[str, Any] = {**asdict(chosen), "seed": seed, "effective": float(np.median(effective)),
-                            "least_effective": float(effective.min()), "distance": length if np.isfinite(length) else None}  # fmt: skip
+    told: dict[str, Any] = {
+        **asdict(chosen), "seed": seed, "effective": float(np.median(effective)),
+        "least_effective": float(effective.min()), "distance": length if np.isfinite(length) else None,
+    }  # fmt: skip
     return Fit(
         bound.model, "importance EM", population, float(got.logp.sum()), "importance", bound.records.ids,
         int(bound.n_rows.sum()), RandomEffects(mean, cov, "mean"), covariance,
