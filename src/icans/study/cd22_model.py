@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icans.cohort.cohort import Cohort
-from icans.population.nlme.model import Effect, Individual, NlmeModel, nlme_model
+from icans.population.nlme.model import Effect, Individual, NlmeModel, Prior, nlme_model
 from icans.population.nlme.ode import ode_model
 from icans.population.nlme.population import Population, start
 from icans.study.population_records import Prepared, observables, observations, population_records
@@ -68,7 +68,15 @@ def cd22_model(*, rtol: float = RTOL, threads: int | None = None) -> NlmeModel:
     """The population model; ``threads`` for the solver (None: all)."""
     about = settings()
     parameters = [
-        Individual(n, p["value"], iiv=p["iiv"], fixed=p.get("fixed", False), unit=p["unit"])
+        Individual(
+            n,
+            p["value"],
+            iiv=p["iiv"],
+            fixed=p.get("fixed", False),
+            iiv_fixed=p.get("iiv_fixed", False),
+            unit=p["unit"],
+            prior=Prior(float(np.log(p["prior"][0])), p["prior"][1]) if "prior" in p else None,
+        )
         for n, p in about["parameter"].items()
     ]
     links = {n: p["links"] for n, p in about["parameter"].items() if "links" in p}
