@@ -228,8 +228,11 @@ def _messages(
     lost = int(sampled.diverged.sum())
     if lost:
         other = "centred=False" if joint.centred else "centred=True (where subjects have many observations)"
-        out.append(f"{lost} of {sampled.diverged.size} trajectories diverged: raise accept above {accept:g} (0.95, "
-                   f"0.99), try {other}, or give variances and weak parameters informative priors.")  # fmt: skip
+        try_it = f"try {other}, or " if joint.bound.size else ""
+        out.append(
+            f"{lost} of {sampled.diverged.size} trajectories diverged: raise accept from {accept:g} to "
+            f"{0.95 if accept < 0.95 else 0.99:g}, {try_it}give variances and weak parameters informative priors."
+        )
     if sampled.full.mean() > 0.01:
         out.append(f"{100 * sampled.full.mean():.0f} % of the trees reached depth {depth}: raise depth, or look for "
                    "parameters that the data do not tell apart.")  # fmt: skip
