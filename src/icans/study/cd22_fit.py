@@ -40,6 +40,8 @@ WHOLE = SaemSettings(
 LAST = DrawSettings(rounds=12, draws=48, final=600, iterations=10, averaged=4)
 FOLD = DrawSettings(rounds=6, draws=40, final=48, iterations=8, averaged=2)
 FORECAST = Task(("IL6", "IFNG", "IL10", "GMCSF"), 192.0, 8.0, 14.0, draws=256)
+#: Values that a percentile in a written table must rest on.
+LEAST = 20
 REPLICATES, CHECKED = 200, ("IL6", "IFNG", "IL10", "GMCSF", "CRP", "FERRITIN", "car_blood")
 
 
@@ -147,7 +149,9 @@ def write(out: Path, study: Study, found: Results, command: str, seed: int) -> N
     out.mkdir(parents=True, exist_ok=True)
     fit = found.fit
     tables = {"estimates": fit.table(), "shrinkage": shrinkage(fit), "census": study.prepared.census}
-    tables["vpc"] = pd.concat([c.table.assign(observable=n) for n, c in found.checks.items()], ignore_index=True)
+    whole = pd.concat([c.table.assign(observable=n) for n, c in found.checks.items()], ignore_index=True)
+    # Percentiles of few values would show single patients.
+    tables["vpc"] = whole[whole["n"] >= LEAST]
     inside = [{"observable": n, "inside": c.inside} for n, c in found.checks.items()]
     tables["vpc_inside"] = pd.DataFrame(inside)
     tables["by_treatment"] = found.treatment
