@@ -33,7 +33,7 @@ LIMITS = {"IL6": 2.0, "IFNG": 5.0, "IL10": 4.0}
 CONSENSUS = (0.0, 1.0, 24.0, 72.0, 168.0, 336.0)
 DAILY = tuple(24.0 * d for d in range(15))
 SD, SDS = 0.20, (0.10, 0.20, 0.40)
-SEED, PATIENTS = 20261125, 3000
+SEED, PATIENTS = 20261125, 2000
 HEAD = "| schedule | draws | measurements | nats | share | AUROC | difference |"
 
 

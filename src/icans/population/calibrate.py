@@ -13,6 +13,8 @@ Growth of products that have kinetics published apart from toxicity is matched t
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +36,7 @@ Array = npt.NDArray[np.float64]
 
 SEED = 20260301
 #: SD of the prior of ln factors by lever; a small change of growth is a large one of the peak.
-PRIOR_SD = {"growth": 0.15, "lag": 0.35, "pyrogen": 0.35}
+PRIOR_SD = {"growth": 0.15, "lag": 0.35, "pyrogen": 0.35, "tempo": 0.35}
 OTHER_SD = 0.5
 #: Difference in ln for derivatives by a second simulation.
 FORWARD = 0.2
@@ -44,7 +46,7 @@ CUTS = (
     ("penn.1", 0.1, 0.65), ("penn.3", 1.02, 2.6), ("penn.4", 1.5, 5.0),
     ("nt.1", 0.3, 2.0), ("nt.2", 0.8, 3.0), ("nt.3", 1.2, 4.0), ("nt.4", 1.8, 5.5), ("nt.5", 2.5, 6.4),
     ("nt.ctcae.stray", 0.0, 0.3), ("nt.ctcae_broad.stray", 0.2, 0.45), ("nt.fda.stray", 0.35, 0.6),
-    ("nt.fda.duration", 4.0, 20.0),
+    ("nt.fda.duration", 4.0, 20.0), ("nt.ctcae.onset", 3.0, 12.0), ("nt.ctcae.duration", 4.0, 20.0),
     ("cut.iechs", 0.02, 0.9), ("cut.imaging", 1.2, 20.0), ("cut.protein_qalb", 0.006, 0.010),
     ("cut.encephalopathy", 0.3, 2.0),
     ("cut.seizure_share", 0.1, 8.0), ("cut.slowing", 0.02, 0.6),
@@ -240,7 +242,7 @@ def _reads(target: Target, path: str) -> bool:
         right = (target.scheme == "penn") == path.startswith("penn.") or path == "crs.5"
         return both or ("crs" in words and (right or target.scheme not in ("lee", "astct", "penn")))
     if path.startswith("nt."):
-        stray = path.endswith(("stray", "duration"))
+        stray = path.endswith(("stray", "onset", "duration"))
         named = "nt" in words or words.startswith("regraded")
         return both or (named and (not stray or target.scheme in path.split(".") or not words.startswith("inc")))
     word = {"iechs": "iec", "protein_qalb": "protein", "seizure_share": "seizure"}
@@ -286,7 +288,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--turns", type=int, default=2, help="turns of factors and cuts")
     parser.add_argument("--from-stored", action="store_true", help="start at the stored calibration")
     parser.add_argument("--threads", type=int, default=None)
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(given)
     began = time.time()
 
     def say(text: str) -> None:
@@ -318,7 +321,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench.memo.clear()
     final = Bench(options.final, SEED, options.threads, rtol=1e-4)
     tilts, ess = fit_tilts(final, rows, factors, now)
-    about = {"command": artefact.COMMAND, "seed": SEED, "patients": options.final, "times": len(TIMES_H), "cuts": cuts}
+    command = shlex.join([*artefact.COMMAND.split(), *given])
+    about = {"command": command, "seed": SEED, "patients": options.final, "times": len(TIMES_H), "cuts": cuts}
     artefact.write(Calibration(factors, expand(cuts), studies.axis_names(), tilts, ess, about))
     say(f"written; smallest effective share {min(ess.values()):.2f}")
 
@@ -330,7 +334,8 @@ def start_cuts() -> dict[str, float]:
     made |= {f"penn.{g}": prior.crs["penn"].cuts[g - 1] for g in (1, 3, 4)}
     made |= {f"nt.{g}": prior.nt["astct"].cuts[g - 1] for g in range(1, 6)}
     made |= {f"nt.{s}.stray": prior.nt[s].stray for s in ("ctcae", "ctcae_broad", "fda")}
-    made["nt.fda.duration"] = prior.nt["fda"].stray_duration_d
+    made |= {f"nt.{s}.duration": prior.nt[s].stray_duration_d for s in ("fda", "ctcae")}
+    made["nt.ctcae.onset"] = prior.nt["ctcae"].stray_onset_d
     return made | {path: prior.cut[path.removeprefix("cut.")] for path, _, _ in CUTS if path.startswith("cut.")}
 
 

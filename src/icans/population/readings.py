@@ -24,7 +24,8 @@ def schemes() -> dict[str, Any]:
 def readings(changes: Mapping[str, float] | None = None) -> Readings:
     """Cuts and stray shares; ``changes`` replaces values by path.
 
-    Paths: ``crs.<scheme>.<grade>``, ``nt.<scheme>.<grade>``, ``nt.<scheme>.stray`` or ``duration``, ``cut.<name>``.
+    Paths: ``crs.<scheme>.<grade>``, ``nt.<scheme>.<grade>``, ``nt.<scheme>.stray``, ``.onset`` or ``.duration``,
+    ``cut.<name>``.
 
     Raises
     ------
@@ -53,9 +54,9 @@ def _place(made: dict[str, dict[str, Scheme]], cut: dict[str, float], path: list
         cut[path[1]] = value
         return
     scheme = made[path[0]][path[1]]
-    if path[2] in ("stray", "duration"):
-        stray = path[2] == "stray"
-        made[path[0]][path[1]] = replace(scheme, stray=value) if stray else replace(scheme, stray_duration_d=value)
+    stray = {"stray": "stray", "onset": "stray_onset_d", "duration": "stray_duration_d"}
+    if path[2] in stray:
+        made[path[0]][path[1]] = replace(scheme, **{stray[path[2]]: value})
     else:
         cuts = list(scheme.cuts)
         cuts[int(path[2]) - 1] = value
