@@ -154,7 +154,9 @@ def write(out: Path, study: Study, found: Results, command: str, seed: int) -> N
     tables["vpc"] = whole[whole["n"] >= LEAST]
     inside = [{"observable": n, "inside": c.inside} for n, c in found.checks.items()]
     tables["vpc_inside"] = pd.DataFrame(inside)
-    tables["by_treatment"] = found.treatment
+    tables["by_treatment"] = (
+        found.treatment[found.treatment["values"] >= LEAST] if len(found.treatment) else found.treatment
+    )
     if len(found.scores):
         tables["forecasts"] = summary(found.scores, seed=seed)
         tables["forecasts_by_day"] = by_day(found.scores)
