@@ -219,7 +219,7 @@ def test_divergences_are_counted_and_answered():
         by_v = -v / 9 + 0.5 * (rest @ rest) * np.exp(-v) - 0.5 * len(rest)
         return float(logp), np.concatenate([[by_v], -rest * np.exp(-v)])
 
-    got = sample_density(funnel, np.full((2, 6), 0.5), 3, draws=100, tune=80)
+    got = sample_density(funnel, np.full((2, 6), 0.5), 3, draws=400, tune=200, accept=0.6)
     assert got.diverged.any()
 
 
