@@ -76,8 +76,9 @@ FROM_LINEARISED = (
     "The information from draws is not positive: standard errors are from the linearised likelihood. Raise `final` "
     "(draws at the estimates), or look for parameters that the data do not determine."
 )
-#: Newton steps at most, the shortest that is worth while and the longest that is taken, in standard errors.
-POLISHES, SHORTEST, LONGEST = 2, 0.1, 1.0
+#: The shortest Newton step that is worth while and the longest that is taken, in standard errors; draws that a score
+#: must have.
+SHORTEST, LONGEST, DRAWS = 0.1, 1.0, 40
 
 
 def polished(run: Run, state: State, population: Population) -> tuple[Population, Conditional]:
@@ -88,9 +89,12 @@ def polished(run: Run, state: State, population: Population) -> tuple[Population
     from the same draws, so that the rest of the way is one step (Le Cam's one-step estimator).
     """
     last = conditional(run, state, population)
-    for _ in range(POLISHES if run.settings.standard_errors == "louis" else 0):
+    for _ in range(run.settings.polish if run.settings.final >= DRAWS else 0):
+        if len(run.pack) == 0:
+            break
         cov = inverted(information(last.target, last.gathered))
-        if cov is None or len(run.pack) == 0:
+        cov = linearised(run, population, last.effects) if cov is None else cov
+        if cov is None:
             break
         step = cov @ total_score(run, last)
         length = float(np.max(np.abs(step) / np.sqrt(np.diag(cov))))

@@ -37,10 +37,11 @@ class SaemSettings:
     ``chains``: per subject (None: so many that there are 100 sets or more). ``explore``: iterations of the first phase
     at most; it ends earlier, once ``anneal`` + 2 ``window`` iterations are done and nothing has moved between the last
     two windows. ``smooth``: iterations of the second phase, with gains k^-``power``; estimates are averages over its
-    last three quarters. ``rate``: variances fall no faster than this while annealed. ``laplace``: independent proposals
-    from modes (None: where the structural model is a closed form, or has cheap sensitivities). ``final``: iterations at
-    the estimates, for conditional means and standard errors. ``standard_errors``: ``"louis"``, ``"linear"`` (Hessian of
-    the linearised likelihood) or ``"none"``. ``importance``: draws per subject for the likelihood (0: none).
+    last three quarters. ``polish``: Newton steps afterwards at most, each with ``final`` iterations (from 40 on; 0:
+    none). ``rate``: variances fall no faster than this while annealed. ``laplace``: independent proposals from modes
+    (None: where derivatives are cheap). ``final``: iterations at the estimates, for conditional means and standard
+    errors. ``standard_errors``: ``"louis"``, ``"linear"`` (Hessian of the linearised likelihood) or ``"none"``.
+    ``importance``: draws per subject for the likelihood (0: none).
     """
 
     chains: int | None = None
@@ -50,6 +51,7 @@ class SaemSettings:
     rate: float = 0.92
     smooth: int = 150
     power: float = 0.7
+    polish: int = 4
     final: int = 100
     laplace: bool | None = None
     standard_errors: str = "louis"
