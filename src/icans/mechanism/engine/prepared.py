@@ -181,17 +181,16 @@ def prepare(
 ) -> Prepared:
     """Check and lay out a simulation that will be run with many parameters.
 
+    Parameters not told here are those of :func:`icans.mechanism.engine.simulate.simulate`.
+
     Parameters
     ----------
     doses, times
         For all, or one list of doses and one row of times (padded with NaN) for each subject.
     subjects
         How many there are; told by ``doses`` or ``times`` where one of them is given subject by subject.
-
     start
         ``"initial"``, ``"steady"``, or the states of all, shape (states,).
-
-    The others are those of :func:`icans.mechanism.engine.simulate.simulate`.
 
     Raises
     ------

@@ -52,6 +52,10 @@ def individual_posterior(
 ) -> Posterior:  # fmt: skip
     """Random effects of every patient given what was available by ``landmark_h``, at the fit's population parameters.
 
+    Patients without any record by the landmark have the population as posterior; patients whose records have no
+    likelihood under any effects do, too, with method ``"failed"`` and a message. Uncertainty of the population
+    parameters is not part of it. A patient's result depends on the seed and the patient's own records alone.
+
     Parameters
     ----------
     method
@@ -62,10 +66,6 @@ def individual_posterior(
         Draws of a patient (S); a power of 2 serves importance best.
     steps, warmup, thin
         Of the chains: 4 a patient, ``steps`` kept of each, one in ``thin``; ``draws`` of them stay, evenly taken.
-
-    Patients without any record by the landmark have the population as posterior; patients whose records have no
-    likelihood under any effects do, too, with method ``"failed"`` and a message. Uncertainty of the population
-    parameters is not part of it. A patient's result depends on the seed and the patient's own records alone.
 
     Raises
     ------
