@@ -74,19 +74,19 @@ def joint_model(*, discharge: bool = True, threads: int | None = None, rtol: flo
     model = structure()
     mye = model.parameters["mye_activation"].value
     parameters = [
-        Individual("lag", 1.0, iiv=0.4, prior=Prior(0.0, 0.3), iiv_prior=0.5),
-        Individual("mye_activation", mye, iiv=0.6, prior=Prior(float(np.log(mye)), 0.5), iiv_prior=0.8),
-        Individual("circulation", 1.0, iiv=0.5, fixed=True, iiv_prior=0.8),
-        Individual("brain", 1.0, iiv=1.2, fixed=True, iiv_prior=1.5),
+        Individual("lag", 0.7, iiv=0.9, prior=Prior(0.0, 0.3), iiv_prior=0.5),
+        Individual("mye_activation", mye, iiv=0.9, prior=Prior(float(np.log(mye)), 0.5), iiv_prior=0.8),
+        Individual("circulation", 1.0, iiv=0.4, fixed=True, iiv_fixed=True),
+        Individual("brain", 1.0, iiv=1.5, fixed=True, iiv_prior=1.5),
     ]
     outputs = ("crs_severity", "encephalopathy", "severity_sum")
     structural = ode_model(model, [p.name for p in parameters], outputs, links=LINKS, rtol=rtol, threads=threads)
     observed = [
-        Outcome("CRS", "crs_severity", "ordinal", cuts=(2.5, 4.5, 8.5), slope=1.8, memory=1.7),
-        Outcome("ICANS", "encephalopathy", "ordinal", cuts=(4.8, 7.2, 8.2), slope=1.0, memory=1.4),
+        Outcome("CRS", "crs_severity", "ordinal", cuts=(2.35, 4.4, 8.5), slope=1.2, memory=1.7),
+        Outcome("ICANS", "encephalopathy", "ordinal", cuts=(4.9, 7.4, 8.5), slope=1.0, memory=1.1),
     ]
     if discharge:
-        observed.append(Outcome("DISCHARGE", "severity_sum", "event", cuts=(-5.4,), slope=-0.4, start_h=144.0))
+        observed.append(Outcome("DISCHARGE", "severity_sum", "event", cuts=(-5.2,), slope=-0.45, start_h=144.0))
     return nlme_model(structural, parameters, observed)
 
 

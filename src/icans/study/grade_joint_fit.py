@@ -26,8 +26,8 @@ from icans.population.nlme.records import Records
 from icans.study.grade_joint import joint_model, joint_records
 from icans.study.grade_joint_check import calibration, compared, cross_validated_grades
 
-WHOLE = DrawSettings(rounds=10, draws=60, final=250, iterations=12)
-FOLD = DrawSettings(rounds=6, draws=40, final=60, iterations=10, averaged=2)
+WHOLE = DrawSettings(rounds=10, draws=48, final=1000, iterations=10)
+FOLD = DrawSettings(rounds=5, draws=40, final=40, iterations=10, averaged=2)
 
 
 def estimate(
