@@ -99,9 +99,9 @@ def markdown(rows: Sequence[Row], calibration: artefact.Calibration) -> str:
         "the interval of a median for levels. Medians with the range or quartiles of patients as bounds are weak "
         "tests, so the published value stands beside them. The simulated interval is where 95 % of studies of the "
         "published size would fall. Rows marked *validate* were used in no fit. They were looked at more than once "
-        "while the model was built, and two decisions followed a look: what is of a product alone is kinetics, and what "
-        "its cells do to a patient belongs to costimulation and target (before, one factor was tisa-cel's own); and "
-        "the lag of cilta-cel was slowed towards its published peak.",
+        "while the model was built, and two decisions followed a look: what is of a product alone is kinetics, and "
+        "what its cells do to a patient belongs to costimulation and target (before, one factor was tisa-cel's own); "
+        "and the lag of cilta-cel was slowed towards its published peak.",
         "",
         "| rows | inside | of | share |",
         "|---|---|---|---|",

@@ -54,9 +54,12 @@ def _place(made: dict[str, dict[str, Scheme]], cut: dict[str, float], path: list
         cut[path[1]] = value
         return
     scheme = made[path[0]][path[1]]
-    stray = {"stray": "stray", "onset": "stray_onset_d", "duration": "stray_duration_d"}
-    if path[2] in stray:
-        made[path[0]][path[1]] = replace(scheme, **{stray[path[2]]: value})
+    if path[2] == "stray":
+        made[path[0]][path[1]] = replace(scheme, stray=value)
+    elif path[2] == "onset":
+        made[path[0]][path[1]] = replace(scheme, stray_onset_d=value)
+    elif path[2] == "duration":
+        made[path[0]][path[1]] = replace(scheme, stray_duration_d=value)
     else:
         cuts = list(scheme.cuts)
         cuts[int(path[2]) - 1] = value
