@@ -13,25 +13,25 @@ if (case == "chain") {
   library(deSolve)
   dyn.load(file.path(folder, paste0("chain", .Platform$dynlib.ext)))
   fixed_values <- as.numeric(read.csv(file.path(folder, "chain.csv"))$value)
-  solve_one <- function(times, dose, cl, mtt, slope) {
+  solve_one <- function(times, dose, rest, mtt, slope) {
     grid <- unique(c(0, times))
-    start <- c(dose, 0, 0, rep(fixed_values[5], 5), 0, 1, 1, 0)
-    out <- ode(start, grid, func = "derivs", parms = c(cl, mtt, slope, fixed_values), dllname = "chain",
+    start <- c(dose, 0, 0, rep(rest, 5), 0, 1, 1, 0)
+    out <- ode(start, grid, func = "derivs", parms = c(rest, mtt, slope, fixed_values), dllname = "chain",
                initfunc = "initmod", rtol = 1e-6, atol = 1e-8)
     out[match(times, grid), 9]
   }
-  chain <- function(t, id, dose, cl, mtt, slope) {
+  chain <- function(t, id, dose, rest, mtt, slope) {
     y <- numeric(length(t))
     for (own in split(seq_along(t), id)) {
       first <- own[1]
-      y[own] <- solve_one(t[own], dose[first], cl[first], mtt[first], slope[first])
+      y[own] <- solve_one(t[own], dose[first], rest[first], mtt[first], slope[first])
     }
     y
   }
 }
 
 begin <- list(theophylline = c(CL = 3.5, V = 25, ka = 1), warfarin = c(CL = 0.1, V = 7, ka = 1, Tlag = 0.8),
-              chain = c(CL = 3, MTT = 100, slope = 0.3))[[case]]
+              chain = c(rest = 4, MTT = 100, slope = 0.3))[[case]]
 
 clock <- proc.time()
 if (tool == "nlme") {
@@ -44,8 +44,8 @@ if (tool == "nlme") {
     warfarin = nlme(y ~ oral(t, dose, exp(lCL), exp(lV), exp(lka), exp(lTlag)), data = data,
       fixed = lCL + lV + lka + lTlag ~ 1, random = list(id = pdDiag(lCL + lV + lka + lTlag ~ 1)), start = log(begin),
       control = control),
-    chain = nlme(y ~ chain(t, id, dose, exp(lCL), exp(lMTT), exp(lslope)), data = data,
-      fixed = lCL + lMTT + lslope ~ 1, random = list(id = pdDiag(lCL + lMTT + lslope ~ 1)), start = log(begin),
+    chain = nlme(y ~ chain(t, id, dose, exp(lrest), exp(lMTT), exp(lslope)), data = data,
+      fixed = lrest + lMTT + lslope ~ 1, random = list(id = pdDiag(lrest + lMTT + lslope ~ 1)), start = log(begin),
       control = control))
   typical <- exp(fixef(fit))
   sds <- as.numeric(VarCorr(fit)[seq_along(begin), "StdDev"])
