@@ -203,7 +203,7 @@ def agree(found: float, expression: sp.Expr, at: dict[str, float], often: int, w
         event("no value")
         return
     event("compared")
-    bound = often * EPS * float(exact.size) + 1e-290
+    bound = often * EPS * float(exact.size) + 1e-200
     assert abs(found - float(exact.value)) <= bound, (what, found, float(exact.value), bound)
 
 

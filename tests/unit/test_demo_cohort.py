@@ -257,7 +257,7 @@ class TestTroubles:
             assert odd["unit"].isna().all()
             assert rest["unit"].notna().all()
             back = convert(odd["value"], unit, rest["unit"].iloc[0])
-            assert np.median(back) == pytest.approx(rest["value"].median(), rel=0.05)
+            assert np.median(back) == pytest.approx(rest["value"].median(), rel=0.1)
 
     def test_one_site_declares_units_of_its_own(self, large):
         m = large.measurements.merge(large.patients[["patient_id", "site"]])
