@@ -67,6 +67,12 @@ def write_json(target: Path | str, value: Any, *, default: Callable[[Any], Any] 
     write_text(target, json.dumps(value, indent=2, allow_nan=False, default=default) + "\n")
 
 
+def slug(name: str, otherwise: str) -> str:
+    """A name as part of a path: small letters and digits, hyphens between; ``otherwise`` where nothing is left."""
+    text = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
+    return "-".join(part for part in text.split("-") if part) or otherwise
+
+
 def sha256(path: Path | str) -> str:
     """SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as handle:

@@ -27,7 +27,6 @@ from icans.population.posterior.individual import individual_posterior
 Array = npt.NDArray[np.float64]
 
 MECHANISM, CARRIED = "patient model", "last value carried forward"
-RIVALS = (CARRIED, *KERNELS)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from icans.core.errors import ConfigError, Problem
-from icans.core.files import atomic_folder, atomic_path, sha256, write_json
+from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
 from icans.core.progress import stage
 from icans.core.provenance import now, versions
 from icans.population.fit.result import Fit, write_fit
@@ -185,7 +185,7 @@ def run_fit(
     DataError, ModelError, ConfigError
         Every problem of the data, the model or the settings.
     """
-    folder = Path(output) if output is not None else Path("results") / _slug(config.fit.name)
+    folder = Path(output) if output is not None else Path("results") / slug(config.fit.name, "fit")
     check_target(folder, overwrite)
     started = now()
     data = read_data(config, folder_of_file or Path())
@@ -226,13 +226,13 @@ def _tables(done: Diagnosed, data: FitData) -> dict[str, pd.DataFrame]:
         out["random_effects"] = effects_frame(done.fit)
         out["shrinkage"] = shrinkage(done.fit, done.predictions)
         out["outlying_subjects"] = outlying_subjects(done.fit, done.predictions)
-    out |= {f"vpc_{_slug(name)}": check.table for name, check in done.checks.items()}
+    out |= {f"vpc_{slug(name, 'fit')}": check.table for name, check in done.checks.items()}
     if len(done.errors):
         out |= {"npde": done.errors, "npde_tests": done.error_tests}
     named = {"effect_covariates": done.covariates, "influence": done.influence, "draws": done.draws,
              "census": data.census}  # fmt: skip
     out |= {name: frame for name, frame in named.items() if frame is not None and len(frame)}
-    return out | {_slug(title): frame for title, frame in done.extra.items()}
+    return out | {slug(title, "fit"): frame for title, frame in done.extra.items()}
 
 
 def sentences(fit: Fit, data: FitData) -> tuple[str, ...]:
@@ -248,8 +248,3 @@ def _json(config: FitConfig) -> str:
     import json
 
     return json.dumps(config.as_dict(), indent=1)
-
-
-def _slug(name: str) -> str:
-    text = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
-    return "-".join(part for part in text.split("-") if part) or "fit"

@@ -15,7 +15,7 @@ import pandas as pd
 from icans.cohort.check import check_cohort
 from icans.cohort.cohort import Cohort
 from icans.core.execute import Executor, Processes
-from icans.core.files import atomic_folder
+from icans.core.files import atomic_folder, slug
 from icans.core.progress import stage
 from icans.core.provenance import now
 from icans.core.resume import Checkpoints
@@ -119,7 +119,7 @@ def run_study(
         The folder exists and must not be replaced.
     """
     started = now()
-    folder = Path(output) if output is not None else Path("results") / _slug(study.study.name)
+    folder = Path(output) if output is not None else Path("results") / slug(study.study.name, "study")
     check_target(folder, overwrite)
     work = folder.parent / f".{folder.name}.unfinished"
     if fresh:
@@ -194,8 +194,3 @@ def _forecast(
 def _left_out(forecasts: list[TaskForecasts], study: Study, executor: Executor) -> pd.DataFrame:
     groups = [(f.name, by, result) for f in forecasts for by, result in f.left_out.items()]
     return judge_left_out(groups, study.evaluate, study.study.seed, executor)
-
-
-def _slug(name: str) -> str:
-    text = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
-    return "-".join(part for part in text.split("-") if part) or "study"

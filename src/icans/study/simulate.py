@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from icans.core.errors import ModelError, NotEstimableError, Problem
-from icans.core.files import atomic_folder, atomic_path, sha256, write_json
+from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
 from icans.core.progress import stage
 from icans.core.provenance import now, versions
 from icans.report import format as fmt
@@ -198,7 +198,7 @@ def simulate_scenario(
     ModelError
         See :func:`run_scenario`.
     """
-    folder = Path(output) if output is not None else Path("results") / _slug(scenario.simulation.name)
+    folder = Path(output) if output is not None else Path("results") / slug(scenario.simulation.name, "simulation")
     check_target(folder, overwrite)
     started = now()
     done = run_scenario(scenario, threads=threads)
@@ -239,8 +239,3 @@ def _engine_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
-
-
-def _slug(name: str) -> str:
-    text = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
-    return "-".join(part for part in text.split("-") if part) or "simulation"

@@ -9,7 +9,7 @@ first. What is fixed is not in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -245,8 +245,3 @@ def packing(model: NlmeModel, base: Population | None = None) -> Packing:
         names += [f"log odds {c}" for c in model.mixture.classes[1:]]
     return Packing(model, tuple(names), typical, effects, omega, gamma, errors, layout, tuple(shifts), classes,
                    base or start(model))  # fmt: skip
-
-
-def with_omega(population: Population, omega: Array) -> Population:
-    """The same with another Omega."""
-    return replace(population, omega=omega)

@@ -5,7 +5,6 @@ A row asks the structural model for one output at one time. Rows of subjects are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -187,8 +186,3 @@ def _event(what: Outcome, k: int, output: int, end: float, role: int, source: in
     if role == QUANTIFIED:
         rows.append((end, output, k, EVENT, end, np.nan, 0.0, 0.0, 0, source))
     return rows
-
-
-def observed_names(observed: Sequence[Observation | Outcome]) -> tuple[str, ...]:
-    """Names of what is observed."""
-    return tuple(o.name for o in observed)
