@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,10 @@ from icans.core.execute import Executor, Serial
 from icans.core.provenance import package_version
 from icans.core.random import stream
 from icans.core.resume import Checkpoints
+from icans.forecast.blocks import FeatureBlock, with_blocks
 from icans.forecast.dataset import CohortStep, Examples, cells, end_of_support, examples_for, table_digest
 from icans.forecast.features import FeatureSpec
+from icans.forecast.inputs import Inputs
 from icans.forecast.ladder import Rung
 from icans.forecast.outcomes import DEFAULT_HORIZONS, DEFAULT_LANDMARKS_H, Horizon, Task, outcome_table
 from icans.forecast.tuning import ever_event, patient_folds
@@ -109,10 +111,11 @@ class _Job:
     fold: int
     test_ids: frozenset[str]
     outcome: pd.DataFrame
-    table: pd.DataFrame | None
+    inputs: Inputs | None
     cohort: Cohort | None
     spec: FeatureSpec
     steps: tuple[CohortStep, ...] = field(default=())
+    blocks: tuple[FeatureBlock, ...] = field(default=())
 
     def run(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Predictions of the held-out patients and a line for every fit."""
@@ -122,7 +125,7 @@ class _Job:
             line: dict[str, object] = {"task": self.task.name, "model": rung.name, "repeat": self.repeat}
             line |= {"fold": self.fold, "parameters": np.nan, "settings": "", "error": ""}
             try:
-                model = rung.model.fit(train.table, train.outcome, self.horizons, self._seed(rung))
+                model = rung.fit(train.inputs, train.outcome, self.horizons, self._seed(rung))
             except NotEstimableError as error:
                 fits.append({**line, "error": str(error)})
                 continue
@@ -130,7 +133,7 @@ class _Job:
             fits.append({**line, "parameters": float(model.parameters), "settings": chosen})
             for horizon in self.horizons:
                 window = horizon.window(test.outcome["landmark_h"].to_numpy(dtype=float))
-                risk = model.predict(test.table, horizon)
+                risk = model.predict(test.inputs, horizon)
                 predictions.append(test.outcome.assign(model=rung.name, horizon_h=window, risk=risk))
         frame = pd.concat(predictions, ignore_index=True) if predictions else test.outcome.iloc[:0]
         return frame.assign(task=self.task.name, repeat=self.repeat, fold=self.fold), pd.DataFrame(fits)
@@ -141,19 +144,35 @@ class _Job:
     def _examples(self) -> tuple[Examples, Examples]:
         held_out = self.outcome["patient_id"].isin(self.test_ids).to_numpy()
         train, test = (self.outcome[mask].reset_index(drop=True) for mask in (~held_out, held_out))
-        if self.table is not None:
-            return Examples(self.table[~held_out], train), Examples(self.table[held_out], test)
         if self.cohort is None:
-            raise ValueError("a fold needs a feature table or a cohort")
+            if self.inputs is None:
+                raise ValueError("a fold needs inputs or a cohort")
+            return Examples(self.inputs[~held_out], train), Examples(self.inputs[held_out], test)
         training = self.cohort.subset([p for p in self.cohort.patient_ids if p not in self.test_ids])
         testing = self.cohort.subset(sorted(self.test_ids))
         for step in self.steps:
             fitted = step.fit(training)
             training, testing = fitted.apply(training), fitted.apply(testing)
-        return (
-            examples_for(training, self.task, train, self.spec),
-            examples_for(testing, self.task, test, self.spec),
-        )
+        if self.inputs is not None and not self.steps:
+            seen, asked = Examples(self.inputs[~held_out], train), Examples(self.inputs[held_out], test)
+        else:
+            history = any(rung.uses_history for rung in self.rungs)
+            seen = examples_for(training, self.task, train, self.spec, stream=history)
+            asked = examples_for(testing, self.task, test, self.spec, stream=history)
+        return self._with_blocks(seen, asked, training, testing)
+
+    def _with_blocks(
+        self, seen: Examples, asked: Examples, training: Cohort, testing: Cohort
+    ) -> tuple[Examples, Examples]:
+        if not self.blocks:
+            return seen, asked
+        seed = int(stream(self.seed, "blocks", self.repeat, self.fold).integers(2**31 - 1))
+        fitted = [block.fit(training, seed) for block in self.blocks]
+        widened = []
+        for data, cohort in ((seen, training), (asked, testing)):
+            table = with_blocks(data.table, data.inputs.at_h, cohort, fitted)
+            widened.append(Examples(replace(data.inputs, table=table), data.outcome))
+        return widened[0], widened[1]
 
 
 def cross_validate(
@@ -164,6 +183,7 @@ def cross_validate(
     *,
     spec: FeatureSpec | None = None,
     steps: Sequence[CohortStep] = (),
+    blocks: Sequence[FeatureBlock] = (),
     executor: Executor | None = None,
     folder: Path | str | None = None,
 ) -> CrossValidation:
@@ -178,6 +198,9 @@ def cross_validate(
     steps
         Steps that learn from a cohort (batch correction ...); they are fitted on the training patients of each
         fold, and features are then made anew.
+    blocks
+        Blocks of features that learn from patients (the mechanistic block ...), fitted on the training patients of
+        each fold likewise.
     executor
         Where folds run.
     folder
@@ -207,7 +230,7 @@ def cross_validate(
     judged = set(counts.loc[counts["reason"] == "", "position"])
     horizons = tuple(h for k, h in enumerate(horizons) if k in judged)
     plan, more = _plan(cohort, outcome, design)
-    jobs = _jobs(cohort, task, tuple(rungs), horizons, design, spec, tuple(steps), outcome, plan)
+    jobs = _jobs(cohort, task, tuple(rungs), horizons, design, spec, tuple(steps), tuple(blocks), outcome, plan)
     results = _run(jobs, executor or Serial(), folder)
     fits = pd.concat([fit for _, fit in results], ignore_index=True)
     predictions = _judged([frame for frame, _ in results if len(frame)], counts)
@@ -281,16 +304,18 @@ def _jobs(
     design: Design,
     spec: FeatureSpec,
     steps: tuple[CohortStep, ...],
+    blocks: tuple[FeatureBlock, ...],
     outcome: pd.DataFrame,
     plan: pd.DataFrame,
 ) -> list[_Job]:
     # Without steps that learn, a patient's features depend on that patient only and are made once.
-    table = None if steps else examples_for(cohort, task, outcome, spec).table
+    history = any(rung.uses_history for rung in rungs)
+    inputs = None if steps else examples_for(cohort, task, outcome, spec, stream=history).inputs
     return [
         _Job(
             task=task, rungs=rungs, horizons=horizons, seed=design.seed, repeat=int(repeat), fold=int(fold),
-            test_ids=frozenset(group["patient_id"]), outcome=outcome, table=table,
-            cohort=cohort if steps else None, spec=spec, steps=steps,
+            test_ids=frozenset(group["patient_id"]), outcome=outcome, inputs=inputs,
+            cohort=cohort if steps or blocks else None, spec=spec, steps=steps, blocks=blocks,
         )
         for (repeat, fold), group in plan.groupby(["repeat", "fold"], sort=True)
     ]  # fmt: skip
@@ -321,10 +346,21 @@ class _Stored:
 def _fingerprint(job: _Job) -> str:
     """What decides a fold's result."""
     digest = hashlib.sha256()
-    plain = [job.rungs, job.steps, job.horizons, asdict(job.task), asdict(job.spec), job.seed, sorted(job.test_ids)]
+    plain = [
+        job.rungs,
+        job.steps,
+        job.blocks,
+        job.horizons,
+        asdict(job.task),
+        asdict(job.spec),
+        job.seed,
+        sorted(job.test_ids),
+    ]
     for part in plain:
         digest.update(pickle.dumps(part))
-    frames = [job.outcome] if job.table is None else [job.outcome, job.table]
+    frames = [job.outcome] if job.inputs is None else [job.outcome, job.inputs.table]
+    if job.inputs is not None and job.inputs.history is not None:
+        frames.append(job.inputs.history.frame())
     if job.cohort is not None:
         frames += [job.cohort.table(name) for name in ("patients", "measurements", "treatments", "grades", "events")]
     digest.update(table_digest(frames).encode())

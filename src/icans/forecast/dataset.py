@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from icans.cohort.cohort import Cohort
+from icans.forecast.blocks import FittedBlock, with_blocks
 from icans.forecast.features import FeatureSpec, features_at
 from icans.forecast.incidence import incidence, supported
+from icans.forecast.inputs import Inputs, history
 from icans.forecast.outcomes import EVENT, Horizon, Task, known_status, landmark_times, outcome_table
 
 
@@ -34,34 +36,73 @@ class CohortStep(Protocol):
 
 @dataclass(frozen=True)
 class Examples:
-    """Stacked risk sets: features and outcome of the same rows."""
+    """Stacked risk sets: what a model sees and the outcome of the same rows."""
 
-    table: pd.DataFrame
+    inputs: Inputs
     outcome: pd.DataFrame
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The feature table."""
+        return self.inputs.table
 
     def of(self, patient_ids: Sequence[str] | set[str]) -> Examples:
         """The rows of some patients."""
-        mine = self.outcome["patient_id"].isin(set(patient_ids)).to_numpy()
-        return Examples(self.table[mine], self.outcome[mine].reset_index(drop=True))
+        return self.where(self.outcome["patient_id"].isin(set(patient_ids)).to_numpy())
+
+    def where(self, rows: np.ndarray) -> Examples:
+        """Some rows, by mask or position (repeats allowed); the outcome is numbered anew."""
+        return Examples(self.inputs[rows], _rows(self.outcome, rows))
 
     def repeated(self, patient_ids: Sequence[str]) -> Examples:
         """The rows of patients drawn with repetition (a bootstrap sample); copies keep their patient's name."""
         rows = self.outcome.groupby("patient_id").indices
-        index = np.concatenate([rows[p] for p in patient_ids if p in rows])
-        return Examples(self.table.iloc[index], self.outcome.iloc[index].reset_index(drop=True))
+        return self.where(np.concatenate([rows[p] for p in patient_ids if p in rows]))
 
 
-def examples(cohort: Cohort, task: Task, landmarks_h: Sequence[float], spec: FeatureSpec | None = None) -> Examples:
-    """Risk sets of a task with the features known at each landmark."""
+def examples(
+    cohort: Cohort,
+    task: Task,
+    landmarks_h: Sequence[float],
+    spec: FeatureSpec | None = None,
+    *,
+    blocks: Sequence[FittedBlock] = (),
+    stream: bool = False,
+) -> Examples:
+    """Risk sets of a task with what was known at each landmark; see :func:`examples_for`."""
     outcome = outcome_table(cohort, task, landmarks_h)
-    return examples_for(cohort, task, outcome, spec)
+    return examples_for(cohort, task, outcome, spec, blocks=blocks, stream=stream)
 
 
-def examples_for(cohort: Cohort, task: Task, outcome: pd.DataFrame, spec: FeatureSpec | None = None) -> Examples:
-    """Features for the rows of an outcome table."""
+def examples_for(
+    cohort: Cohort,
+    task: Task,
+    outcome: pd.DataFrame,
+    spec: FeatureSpec | None = None,
+    *,
+    blocks: Sequence[FittedBlock] = (),
+    stream: bool = False,
+) -> Examples:
+    """Inputs for the rows of an outcome table.
+
+    Parameters
+    ----------
+    blocks
+        Fitted blocks whose columns are joined to the feature table.
+    stream
+        Also the patients' stream of events, for models of sequences.
+    """
     spec = (spec or FeatureSpec()).resolve(cohort)
     at = landmark_times(cohort, task, outcome).to_numpy(dtype=float)
-    return Examples(features_at(cohort, outcome[["patient_id", "landmark_h"]], at, spec), outcome)
+    table = features_at(cohort, outcome[["patient_id", "landmark_h"]], at, spec)
+    if blocks:
+        table = with_blocks(table, at, cohort, blocks)
+    return Examples(Inputs(table, at, history(cohort, spec) if stream else None), outcome)
+
+
+def _rows(frame: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    chosen = np.flatnonzero(rows) if rows.dtype == bool else rows
+    return frame.iloc[chosen].reset_index(drop=True)
 
 
 def table_digest(frames: Iterable[pd.DataFrame]) -> str:

@@ -207,9 +207,9 @@ class _Rows:
         self.spec = spec
         self.count = len(code)
         self.labs = spec.analytes or ()
-        self.values = _lab_rows(cohort, self.labs, code)
-        self.grades = {name: _grade_rows(cohort, name, code) for name in spec.toxicities}
-        self.drugs = {name: _drug_rows(cohort, members, code) for name, members in spec.drugs.items()}
+        self.values = lab_rows(cohort, self.labs, code)
+        self.grades = {name: grade_rows(cohort, name, code) for name in spec.toxicities}
+        self.drugs = {name: drug_rows(cohort, members, code) for name, members in spec.drugs.items()}
         self.cohort = cohort
         self.scores = tuple(spec.scores or ())
         scored = [f"score.{name}" for name in self.scores]
@@ -279,7 +279,8 @@ def _window(window_d: float | None) -> str:
     return "all" if window_d is None else f"{window_d:g}d"
 
 
-def _lab_rows(cohort: Cohort, labs: Sequence[str], code: pd.Series) -> Rows:
+def lab_rows(cohort: Cohort, labs: Sequence[str], code: pd.Series) -> Rows:
+    """Values of the analytes ``labs``, in groups patient x len(labs) + analyte; ``code`` numbers the patients."""
     frame = cohort.measurements
     keys = analyte_keys(frame)
     # A result beyond a limit of the assay enters with the limit: the most that is known of it.
@@ -290,7 +291,8 @@ def _lab_rows(cohort: Cohort, labs: Sequence[str], code: pd.Series) -> Rows:
     return Rows.build(patient * max(len(labs), 1) + position, frame[mine], value[mine].to_numpy(dtype=float))
 
 
-def _grade_rows(cohort: Cohort, toxicity: str, code: pd.Series) -> Rows:
+def grade_rows(cohort: Cohort, toxicity: str, code: pd.Series) -> Rows:
+    """Grades of a toxicity in one scheme and from one source, grouped by patient."""
     frame = cohort.grades[(cohort.grades["toxicity"] == toxicity) & cohort.grades["grade"].notna()]
     # Schemes give different numbers to the same patient: one of them is taken, the first that the cohort has in the
     # order of the schema (ASTCT first), and delivered grades before derived ones.
@@ -303,7 +305,8 @@ def _grade_rows(cohort: Cohort, toxicity: str, code: pd.Series) -> Rows:
     )
 
 
-def _drug_rows(cohort: Cohort, members: Sequence[str], code: pd.Series) -> Rows:
+def drug_rows(cohort: Cohort, members: Sequence[str], code: pd.Series) -> Rows:
+    """Administrations of drugs of a class, grouped by patient; the value is 1."""
     frame = cohort.treatments[cohort.treatments["drug"].isin(list(members))]
     return Rows.build(frame["patient_id"].map(code).to_numpy(dtype=np.intp), frame, np.ones(len(frame)))
 

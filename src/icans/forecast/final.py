@@ -15,12 +15,13 @@ from icans.core.errors import NotEstimableError
 from icans.core.execute import Executor, Serial
 from icans.core.provenance import package_version
 from icans.core.random import stream
+from icans.forecast.blocks import FeatureBlock, FittedBlock, with_blocks
 from icans.forecast.crossval import Design, horizons_for
 from icans.forecast.dataset import CohortStep, Examples, FittedStep, examples_for, table_digest
 from icans.forecast.features import FeatureSpec, features_at
 from icans.forecast.forecast import Forecast, Reason
-from icans.forecast.ladder import Rung
-from icans.forecast.models.base import Fitted
+from icans.forecast.inputs import Inputs, history
+from icans.forecast.ladder import FittedRung, Rung
 from icans.forecast.outcomes import Horizon, Task, outcome_table, task_grades
 
 Floats = NDArray[np.float64]
@@ -43,6 +44,8 @@ class FinalModel:
         The model and its bootstrap refits.
     steps
         Fitted steps that a new cohort goes through first.
+    blocks
+        Fitted blocks whose columns join the feature table.
     training
         Patients, patients with the event, digest of the training tables.
     """
@@ -51,9 +54,10 @@ class FinalModel:
     rung: Rung
     spec: FeatureSpec
     horizons: tuple[Horizon, ...]
-    fitted: Fitted
-    refits: tuple[Fitted, ...]
+    fitted: FittedRung
+    refits: tuple[FittedRung, ...]
     steps: tuple[FittedStep, ...]
+    blocks: tuple[FittedBlock, ...]
     training: tuple[int, int, str]
     synthetic: bool
 
@@ -98,22 +102,27 @@ class FinalModel:
         if not open_ids:
             return [], excluded
         plan = pd.DataFrame({"patient_id": open_ids, "landmark_h": float(landmark_h)})
-        table = features_at(known, plan, np.full(len(plan), float(landmark_h)), self.spec)
+        inputs = self._inputs(known, plan, np.full(len(plan), float(landmark_h)))
         newest = _newest(known)
         made: list[Forecast] = []
         for horizon in self.horizons:
             if float(horizon.window(landmark_h)) > 0:
-                made += self._one_horizon(table, horizon, newest, cohort.synthetic)
+                made += self._one_horizon(inputs, horizon, newest, cohort.synthetic)
         return made, excluded
 
-    def _one_horizon(self, table: pd.DataFrame, horizon: Horizon, newest: pd.Series, synthetic: bool) -> list[Forecast]:
-        landmark = float(table.index.get_level_values("landmark_h")[0])
-        risk = self.fitted.predict(table, horizon)
+    def _inputs(self, known: Cohort, plan: pd.DataFrame, at_h: Floats) -> Inputs:
+        table = features_at(known, plan, at_h, self.spec)
+        table = with_blocks(table, at_h, known, self.blocks) if self.blocks else table
+        return Inputs(table, at_h, history(known, self.spec) if self.rung.uses_history else None)
+
+    def _one_horizon(self, inputs: Inputs, horizon: Horizon, newest: pd.Series, synthetic: bool) -> list[Forecast]:
+        table, landmark = inputs.table, float(inputs.at_h[0])
+        risk = self.fitted.predict(inputs, horizon)
         low, high = np.full_like(risk, np.nan), np.full_like(risk, np.nan)
         if self.refits:
-            drawn = np.stack([model.predict(table, horizon) for model in self.refits])
+            drawn = np.stack([model.predict(inputs, horizon) for model in self.refits])
             low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
-        reasons = self.fitted.reasons(table, horizon)
+        reasons = self.fitted.reasons(inputs, horizon)
         parts = reasons.to_dict("records") if reasons.shape[1] else [{}] * len(table)
         values = table.to_dict("records")
         return [
@@ -144,14 +153,15 @@ def fit_final(
     *,
     spec: FeatureSpec | None = None,
     steps: Sequence[CohortStep] = (),
+    blocks: Sequence[FeatureBlock] = (),
     refits: int = REFITS,
     executor: Executor | None = None,
 ) -> FinalModel:
     """Fit a rung on every patient, and again on bootstrap samples of patients.
 
     A refit repeats everything that learns from the feature table: preprocessing, choice of the penalty, fit. Steps
-    that learn from the cohort are fitted once on all patients (their variation over samples is not part of the
-    intervals). Samples in which the model cannot be estimated are left out.
+    and blocks that learn from the cohort are fitted once on all patients (their variation over samples is not part
+    of the intervals). Samples in which the model cannot be estimated are left out.
 
     Raises
     ------
@@ -166,15 +176,17 @@ def fit_final(
         fitted_steps.append(step.fit(cohort))
         cohort = fitted_steps[-1].apply(cohort)
     spec = (spec or FeatureSpec()).resolve(cohort)
-    data = examples_for(cohort, task, outcome, spec)
     seed = int(stream(design.seed, "final", rung.name).integers(2**31 - 1))
-    fitted = rung.model.fit(data.table, data.outcome, horizons, seed)
+    fitted_blocks = tuple(block.fit(cohort, seed) for block in blocks)
+    data = examples_for(cohort, task, outcome, spec, blocks=fitted_blocks, stream=rung.uses_history)
+    fitted = rung.fit(data.inputs, data.outcome, horizons, seed)
     work = [_Refit(rung, data, horizons, seed, k) for k in range(refits)]
     drawn = (executor or Serial()).map(_refit, work, f"refits of {rung.name}")
     events = int(outcome.loc[outcome["event"] == 1, "patient_id"].nunique())
     training = (int(outcome["patient_id"].nunique()), events, table_digest([data.outcome, data.table])[:16])
     kept = tuple(model for model in drawn if model is not None)
-    return FinalModel(task, rung, spec, horizons, fitted, kept, tuple(fitted_steps), training, cohort.synthetic)
+    return FinalModel(task, rung, spec, horizons, fitted, kept, tuple(fitted_steps), fitted_blocks, training,
+                      cohort.synthetic)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -186,12 +198,12 @@ class _Refit:
     number: int
 
 
-def _refit(work: _Refit) -> Fitted | None:
+def _refit(work: _Refit) -> FittedRung | None:
     ids = np.sort(work.data.outcome["patient_id"].unique())
     drawn = stream(work.seed, "refit", work.number).choice(ids, len(ids))
     sample = work.data.repeated(drawn.tolist())
     try:
-        return work.rung.model.fit(sample.table, sample.outcome, work.horizons, work.seed)
+        return work.rung.fit(sample.inputs, sample.outcome, work.horizons, work.seed)
     except NotEstimableError:
         return None
 

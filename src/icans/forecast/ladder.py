@@ -5,22 +5,83 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icans.forecast.models.base import Forecaster
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from icans.forecast.inputs import Inputs
+from icans.forecast.models.base import Fitted, Forecaster
 from icans.forecast.models.boosting import Boosting
 from icans.forecast.models.cox import LandmarkCox
 from icans.forecast.models.logistic import LastValueLogistic
 from icans.forecast.models.prevalence import Prevalence
 from icans.forecast.models.recalibrated import Recalibrated
+from icans.forecast.outcomes import Horizon
 from icans.forecast.scores import SCORES, score
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One model of the ladder: a short name for tables, one sentence for people, and the model."""
+    """One model of the ladder.
+
+    Attributes
+    ----------
+    name, description
+        A short name for tables, one sentence for people.
+    model
+        The model before fitting. One whose class says ``uses_history = True`` is given the whole inputs (the stream
+        of events with the table), any other the feature table.
+    groups
+        Prefixes of the columns that it may see (:mod:`icans.forecast.inputs`); None: all there are.
+    """
 
     name: str
     description: str
     model: Forecaster
+    groups: tuple[str, ...] | None = None
+
+    @property
+    def uses_history(self) -> bool:
+        """Whether the model reads the stream of events."""
+        return bool(getattr(self.model, "uses_history", False))
+
+    def fit(
+        self, inputs: Inputs | pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int = 0
+    ) -> FittedRung:
+        """Fit to stacked risk sets; see :meth:`icans.forecast.models.base.Forecaster.fit`."""
+        return FittedRung(self, self.model.fit(self.shown(inputs), outcome, horizons, seed))
+
+    def shown(self, inputs: Inputs | pd.DataFrame) -> Inputs | pd.DataFrame:
+        """What the model is given of the inputs."""
+        mine = Inputs.of(inputs).only(self.groups)
+        return mine if self.uses_history else mine.table
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRung:
+    """A rung that has learned; asked with the same kind of inputs that it was fitted to."""
+
+    rung: Rung
+    model: Fitted
+
+    @property
+    def parameters(self) -> int:
+        """Number of candidate parameters that were fitted."""
+        return self.model.parameters
+
+    def predict(self, inputs: Inputs | pd.DataFrame, horizon: Horizon | float) -> Floats:
+        """Probability of the event within the horizon, shape (rows,)."""
+        return self.model.predict(self.rung.shown(inputs), horizon)
+
+    def reasons(self, inputs: Inputs | pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
+        """Contribution of each feature to the log odds or log hazard, one column a feature."""
+        return self.model.reasons(self.rung.shown(inputs), horizon)
+
+    def settings(self) -> dict[str, float]:
+        """What was chosen inside the training data."""
+        return self.model.settings()
 
 
 #: The clinical rule that needs no laboratory: CRS comes first, and ICANS follows it by some three days.

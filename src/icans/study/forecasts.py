@@ -17,6 +17,7 @@ from icans.evaluate.audit_shuffle import future_shuffled, labels_shuffled
 from icans.forecast.crossval import CrossValidation, Design, cross_validate
 from icans.forecast.dataset import CohortStep, examples
 from icans.forecast.features import FeatureSpec, features_at
+from icans.forecast.inputs import Inputs, history
 from icans.forecast.ladder import Rung, ladder
 from icans.forecast.outcomes import Horizon, known_status
 from icans.forecast.steps import AssayStep, BatchStep
@@ -117,16 +118,18 @@ def shuffle_checks(
     """
     task, spec = study_task.task, feature_spec(section, cohort)
     horizon = max((h for h in study_task.horizons if not h.until), default=study_task.horizons[-1])
-    data = examples(cohort, task, [landmark_h], spec)
+    data = examples(cohort, task, [landmark_h], spec, stream=rung.uses_history)
     try:
-        model = rung.model.fit(data.table, data.outcome, [horizon], seed)
+        model = rung.fit(data.inputs, data.outcome, [horizon], seed)
     except NotEstimableError:
         return []
 
     def forecast(other: Cohort, at_h: float) -> pd.Series:
         # Features at the landmark itself: who is a case is known of the whole record only and must not be asked anew.
         rows = data.outcome[["patient_id", "landmark_h"]]
-        risk = model.predict(features_at(other, rows, np.full(len(rows), at_h), spec), horizon)
+        at = np.full(len(rows), at_h)
+        stream = history(other, spec) if rung.uses_history else None
+        risk = model.predict(Inputs(features_at(other, rows, at, spec), at, stream), horizon)
         return pd.Series(risk, index=data.outcome["patient_id"].to_numpy())
 
     rows = []
@@ -138,7 +141,7 @@ def shuffle_checks(
     known = ~np.isnan(status)
     if min(status[known].sum(), (1 - status[known]).sum()) >= section.folds:
         fit_predict = _Procedure(
-            rung, data.table[known], data.outcome[known].reset_index(drop=True), horizon, section, seed
+            rung, data.inputs[known], data.outcome[known].reset_index(drop=True), horizon, section, seed
         )
         rows.append(labels_shuffled(fit_predict, status[known], repeats=LABEL_PERMUTATIONS, seed=seed))
     return rows
@@ -149,7 +152,7 @@ class _Procedure:
     """Out-of-fold forecasts of a rung for given labels, the whole fitting procedure in each fold."""
 
     rung: Rung
-    table: pd.DataFrame
+    inputs: Inputs
     outcome: pd.DataFrame
     horizon: Horizon
     section: ForecastSection
@@ -164,10 +167,8 @@ class _Procedure:
         risk = np.full(len(outcome), np.nan)
         for k in np.unique(fold):
             train, test = fold != k, fold == k
-            model = self.rung.model.fit(
-                self.table[train], outcome[train].reset_index(drop=True), [self.horizon], self.seed
-            )
-            risk[test] = model.predict(self.table[test], self.horizon)
+            model = self.rung.fit(self.inputs[train], outcome[train].reset_index(drop=True), [self.horizon], self.seed)
+            risk[test] = model.predict(self.inputs[test], self.horizon)
         return risk
 
 

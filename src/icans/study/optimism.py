@@ -17,8 +17,8 @@ from icans.evaluate.brier import ipcw_scaled_brier
 from icans.evaluate.calibration import calibration
 from icans.evaluate.discrimination import cumulative_dynamic_auc
 from icans.forecast.dataset import examples
-from icans.forecast.ladder import Rung
-from icans.forecast.models.base import Fitted
+from icans.forecast.inputs import Inputs
+from icans.forecast.ladder import FittedRung, Rung
 from icans.forecast.outcomes import Horizon
 from icans.report.model import Headline
 from icans.study.config import ForecastSection
@@ -56,7 +56,7 @@ def optimism_table(
         task = forecast.study_task
         data = examples(cohort, task.task, task.landmarks_h, feature_spec(section, cohort))
         horizon = Horizon(cell.horizon_h)
-        fit = _Fit(rung, data.table, data.outcome, horizon, seed)
+        fit = _Fit(rung, data.inputs, data.outcome, horizon, seed)
         metrics = _Metrics(data.outcome, cell.landmark_h, cell.horizon_h)
         try:
             found = optimism_corrected(
@@ -74,25 +74,25 @@ class _Fit:
     """The procedure: fits a rung on rows of the stacked risk sets (repeats allowed)."""
 
     rung: Rung
-    table: pd.DataFrame
+    inputs: Inputs
     outcome: pd.DataFrame
     horizon: Horizon
     seed: int
 
     def __call__(self, rows: Rows) -> Callable[[Rows], Floats]:
         outcome = self.outcome.iloc[rows].reset_index(drop=True)
-        model = self.rung.model.fit(self.table.iloc[rows], outcome, [self.horizon], self.seed)
-        return _Predict(model, self.table, self.horizon)
+        model = self.rung.fit(self.inputs[rows], outcome, [self.horizon], self.seed)
+        return _Predict(model, self.inputs, self.horizon)
 
 
 @dataclass(frozen=True)
 class _Predict:
-    model: Fitted
-    table: pd.DataFrame
+    model: FittedRung
+    inputs: Inputs
     horizon: Horizon
 
     def __call__(self, rows: Rows) -> Floats:
-        return self.model.predict(self.table.iloc[rows], self.horizon)
+        return self.model.predict(self.inputs[rows], self.horizon)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from icans.core.random import stream
+from icans.forecast import preprocess_parts
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summary_columns
 from icans.forecast.models.coherent import coherent
 from icans.forecast.models.logistic import sum_by_source
+from icans.forecast.models.parts import Arrays, Meta, Parts, child, horizons_in, horizons_out, join
+from icans.forecast.models.parts_shared import baseline_from, baseline_parts
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor
 from icans.forecast.ridge import deviance, expit
@@ -165,6 +168,32 @@ class FittedBoosting:
     def settings(self) -> dict[str, float]:
         """The number of trees chosen."""
         return {"trees": float(self.trees)}
+
+    def to_parts(self) -> Parts:
+        """Plain parts (:mod:`icans.forecast.models.parts`); trees in LightGBM's own text format."""
+        trees = [None if model is None else model.model_to_string() for model in self.models.values()]
+        meta: Meta = {"kind": "boosting", "names": self.names, "columns": self.columns, "trees": self.trees}
+        return join(
+            meta | {"horizons": horizons_out(list(self.models)), "boosters": trees},
+            {},
+            pipeline=preprocess_parts.to_parts(self.pipeline),
+            baseline=baseline_parts(self.baseline),
+        )
+
+
+def from_parts(meta: Meta, arrays: Arrays) -> FittedBoosting:
+    """The model again."""
+    import lightgbm
+
+    boosters = [None if text is None else lightgbm.Booster(model_str=str(text)) for text in meta["boosters"]]
+    return FittedBoosting(
+        preprocess_parts.from_parts(*child(meta, arrays, "pipeline")),
+        list(meta["names"]),
+        list(meta["columns"]),
+        baseline_from(*child(meta, arrays, "baseline")),
+        dict(zip(horizons_in(meta["horizons"]), boosters, strict=True)),
+        int(meta["trees"]),
+    )
 
 
 def _raw(model: Any, X: Floats, trees: int) -> Floats:

@@ -18,9 +18,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from icans.core.errors import NotEstimableError
+from icans.forecast import preprocess_parts
 from icans.forecast.cox import FittedCox, PenalisedCox
 from icans.forecast.models.base import as_horizon, check_aligned, labels, landmarks, last_value_columns
 from icans.forecast.models.logistic import sum_by_source
+from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
+from icans.forecast.models.parts_shared import cox_from, cox_parts
 from icans.forecast.outcomes import COMPETING, EVENT, Horizon
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor
 from icans.forecast.ridge import deviance
@@ -170,6 +173,32 @@ class FittedLandmarkCox:
     def settings(self) -> dict[str, float]:
         """The penalty chosen."""
         return {"penalty": self.penalty}
+
+    def to_parts(self) -> Parts:
+        """Plain parts (:mod:`icans.forecast.models.parts`)."""
+        stack = self.stack
+        meta: Meta = {"kind": "landmark_cox", "names": stack.names, "columns": stack.columns}
+        meta |= {"interactions": stack.interactions, "rival": self.rival is not None}
+        children = {"pipeline": preprocess_parts.to_parts(stack.pipeline), "own": cox_parts(self.own)}
+        if self.rival is not None:
+            children["rival_model"] = cox_parts(self.rival)
+        scale = np.array([stack.day_centre, stack.day_spread, self.penalty])
+        return join(meta, {"scale": scale}, **children)
+
+
+def from_parts(meta: Meta, arrays: Arrays) -> FittedLandmarkCox:
+    """The model again."""
+    centre, spread, penalty = floats(arrays["scale"]).tolist()
+    stack = _Stack(
+        preprocess_parts.from_parts(*child(meta, arrays, "pipeline")),
+        list(meta["names"]),
+        list(meta["columns"]),
+        bool(meta["interactions"]),
+        centre,
+        spread,
+    )
+    rival = cox_from(*child(meta, arrays, "rival_model")) if meta["rival"] else None
+    return FittedLandmarkCox(stack, penalty, cox_from(*child(meta, arrays, "own")), rival)
 
 
 def _risks(own: FittedCox, rival: FittedCox | None, X: Floats, at: Floats, horizons: Sequence[Horizon]) -> list[Floats]:

@@ -14,8 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from icans.core.errors import NotEstimableError
+from icans.forecast import preprocess_parts
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, last_value_columns
 from icans.forecast.models.coherent import coherent
+from icans.forecast.models.parts import Arrays, Meta, Parts, child, join
+from icans.forecast.models.parts_shared import baseline_from, baseline_parts, ridge_from, ridge_parts
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor, source_column
 from icans.forecast.ridge import RidgeLogistic, deviance, fit_path
@@ -160,8 +163,29 @@ class FittedLogistic:
         """The penalty chosen for each horizon."""
         return {f"penalty, {h.label}": model.penalty for h, model in self.models.items()}
 
+    def to_parts(self) -> Parts:
+        """Plain parts (:mod:`icans.forecast.models.parts`)."""
+        return join(
+            {"kind": "logistic", "names": self.names, "columns": self.columns},
+            {},
+            pipeline=preprocess_parts.to_parts(self.pipeline),
+            baseline=baseline_parts(self.baseline),
+            models=ridge_parts(self.models),
+        )
+
     def _matrix(self, table: pd.DataFrame) -> Floats:
         return self.pipeline.matrix(table[self.columns])
+
+
+def from_parts(meta: Meta, arrays: Arrays) -> FittedLogistic:
+    """The model again."""
+    return FittedLogistic(
+        preprocess_parts.from_parts(*child(meta, arrays, "pipeline")),
+        list(meta["names"]),
+        list(meta["columns"]),
+        baseline_from(*child(meta, arrays, "baseline")),
+        ridge_from(*child(meta, arrays, "models")),
+    )
 
 
 def sum_by_source(parts: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from icans.forecast.models.base import DayBaseline, check_aligned
+from icans.forecast.models.parts import Arrays, Meta, Parts, child, join
+from icans.forecast.models.parts_shared import baseline_from, baseline_parts
 from icans.forecast.outcomes import Horizon
 from icans.forecast.ridge import expit
 
@@ -50,3 +52,12 @@ class FittedPrevalence:
     def settings(self) -> dict[str, float]:
         """Nothing was chosen."""
         return {}
+
+    def to_parts(self) -> Parts:
+        """Plain parts (:mod:`icans.forecast.models.parts`)."""
+        return join({"kind": "prevalence"}, {}, baseline=baseline_parts(self.baseline))
+
+
+def from_parts(meta: Meta, arrays: Arrays) -> FittedPrevalence:
+    """The model again."""
+    return FittedPrevalence(baseline_from(*child(meta, arrays, "baseline")))

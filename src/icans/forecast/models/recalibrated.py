@@ -15,9 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from icans.core.errors import NotEstimableError
+from icans.forecast.models import logistic
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels
 from icans.forecast.models.coherent import coherent
 from icans.forecast.models.logistic import FittedLogistic, LastValueLogistic
+from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
+from icans.forecast.models.parts_shared import baseline_from, baseline_parts, ridge_from, ridge_parts
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import PrepareSpec
 from icans.forecast.ridge import MAX_LOGIT, RidgeLogistic, expit, fit_path
@@ -118,6 +121,10 @@ class FittedScore:
         """The slope on the log odds per SD of the score, for each horizon."""
         return {f"slope, {h.label}": float(m.coefficients.sum()) for h, m in self.model.models.items()}
 
+    def to_parts(self) -> Parts:
+        """Plain parts (:mod:`icans.forecast.models.parts`)."""
+        return join({"kind": "score", **_spec_parts(self.spec)}, {}, model=self.model.to_parts())
+
 
 @dataclass(frozen=True)
 class FittedShift:
@@ -154,6 +161,30 @@ class FittedShift:
         """The shift of the log odds for each horizon."""
         return {f"shift, {h.label}": model.intercept for h, model in self.models.items()}
 
+    def to_parts(self) -> Parts:
+        """Plain parts (:mod:`icans.forecast.models.parts`)."""
+        return join(
+            {"kind": "shift", **_spec_parts(self.spec)},
+            {"centre": np.array(self.centre)},
+            baseline=baseline_parts(self.baseline),
+            models=ridge_parts(self.models),
+        )
+
     def _log_odds(self, table: pd.DataFrame) -> Floats:
         number = self.spec._values(table)[self.spec.label].to_numpy(dtype=float)
         return np.clip(number, -MAX_LOGIT, MAX_LOGIT)
+
+
+def _spec_parts(spec: Recalibrated) -> Meta:
+    if spec.score is not None:
+        raise TypeError("a score made by a function of the caller cannot be saved as plain parts")
+    return {"columns": list(spec.columns), "max_missing": spec.max_missing, "method": spec.method}
+
+
+def from_parts(meta: Meta, arrays: Arrays) -> FittedScore | FittedShift:
+    """The model again."""
+    spec = Recalibrated(tuple(meta["columns"]), None, float(meta["max_missing"]), meta["method"])
+    if meta["kind"] == "score":
+        return FittedScore(spec, logistic.from_parts(*child(meta, arrays, "model")))
+    baseline = baseline_from(*child(meta, arrays, "baseline"))
+    return FittedShift(spec, baseline, ridge_from(*child(meta, arrays, "models")), float(floats(arrays["centre"])))
