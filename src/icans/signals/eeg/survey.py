@@ -1,0 +1,202 @@
+"""A first look at samples spread over a recording: units, mains, dead and flipped channels, before features are made.
+
+Amplitudes: scalp EEG has a standard deviation of a few to some hundred microvolts (0.5 to 1000 is taken as possible,
+near-silence and artefact included); a factor of 1000 or a million between what is read and that range is a wrong
+unit, everything else is told and left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from icans.signals.eeg import montage, prepare
+from icans.signals.eeg.channels import mirror
+from icans.signals.eeg.flags import Flag
+from icans.signals.eeg.reading import Part, Recording
+
+Array = npt.NDArray[np.float64]
+
+#: Pieces looked at, and their length.
+PIECES, PIECE_S = 10, 15.0
+POSSIBLE_UV = (0.4, 1000.0)
+USUAL_UV = (2.0, 150.0)
+#: Share of power between 1 Hz and the end of the working band plus mains that mains may have.
+MAINS_SHARE = 0.2
+#: Correlation with the nearest electrodes at and below which a channel counts as flipped.
+FLIPPED = -0.5
+#: Share of equal neighbouring samples at and above which a channel counts as flat.
+FLAT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the first look found.
+
+    ``scale``: microvolts for one unit as read. ``names``: channels that features may use. ``left_out``: channel and
+    reason. ``amplitude_uv``: median standard deviation of a channel.
+    """
+
+    names: tuple[str, ...]
+    left_out: dict[str, str]
+    scale: float
+    amplitude_uv: float
+    mains: dict[str, float]
+    flags: tuple[Flag, ...]
+
+
+def survey(recording: Recording) -> Survey:
+    """Look at up to ten pieces of 15 s spread over the recording."""
+    names = recording.eeg_names
+    flat, mains, pieces = _pieces(recording)
+    flags: list[Flag] = []
+    left_out = {name: "flat" for name in names if flat[name] >= FLAT_SHARE}
+    alive = [name for name in names if name not in left_out]
+    if not alive:
+        return Survey((), left_out, 1e6, 0.0, {}, (Flag("signal.none", "unusable", "every channel is flat"),))
+    rows = [names.index(name) for name in alive]
+    working = [piece[rows] * 1e6 for piece in pieces]
+    spread = np.median([piece.std(axis=1) for piece in working], axis=0)
+    scale, unit_flags = _scale(float(np.median(spread)))
+    flags += unit_flags
+    for name in flipped(alive, working):
+        left_out[name] = "polarity reversed against its neighbours"
+    left_out |= {name: "unlike its neighbours and far larger" for name in _disconnected(alive, working, spread)}
+    remaining = [name for name in alive if name not in left_out]
+    for pair in swapped(remaining, _pick(working, alive, left_out)):
+        flags.append(Flag("channel.swapped", "doubt", "these two seem to be exchanged", ", ".join(pair)))
+    if left_out:
+        where = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        flags.append(Flag("channel.left_out", "doubt", "channels were left out of every feature", where))
+    loud = {name: share for name, share in mains.items() if share > MAINS_SHARE and name in alive}
+    if loud:
+        where = ", ".join(f"{name} {share:.0%}" for name, share in loud.items())
+        flags.append(Flag("mains", "note", "mains above a fifth of the power; it is filtered out", where))
+    missing = [name for name in montage.STANDARD if name not in alive or name in left_out]
+    if missing:
+        flags.append(Flag("montage.partial", "note", "electrodes of the 10-20 system are missing", ", ".join(missing)))
+    kept = tuple(name for name in alive if name not in left_out)
+    return Survey(kept, left_out, scale, float(np.median(spread) * scale / 1e6), mains, tuple(flags))
+
+
+def _pick(working: list[Array], alive: list[str], left_out: dict[str, str]) -> list[Array]:
+    rows = [i for i, name in enumerate(alive) if name not in left_out]
+    return [piece[rows] for piece in working]
+
+
+def _pieces(recording: Recording) -> tuple[dict[str, float], dict[str, float], list[Array]]:
+    """Share of flat samples and of mains by channel, and working pieces in the units of the file."""
+    names = recording.eeg_names
+    count = int(np.clip(recording.seconds // PIECE_S, 1, PIECES))
+    starts = np.linspace(0.0, max(0.0, recording.seconds - PIECE_S), count)
+    flat: dict[str, list[float]] = {name: [] for name in names}
+    mains: dict[str, list[float]] = {name: [] for name in names}
+    pieces = [np.zeros((len(names), int(PIECE_S * prepare.RATE))) for _ in starts]
+    for part in recording.parts:
+        rows = [i for i, c in enumerate(part.channels) if c.kind == "eeg"]
+        if not rows:
+            continue
+        for piece, start in zip(pieces, starts, strict=True):
+            first = int(start * part.rate)
+            raw, bad = prepare.mend(part.read(first, min(part.samples, first + int(PIECE_S * part.rate)))[rows])
+            slow = prepare.working(raw, part.rate)[:, : piece.shape[1]]
+            share = mains_share(raw, part.rate)
+            still = still_share(raw, bad)
+            for k, row in enumerate(rows):
+                name = part.channels[row].name
+                flat[name].append(still[k])
+                mains[name].append(share[k])
+                piece[names.index(name), : slow.shape[1]] = slow[k]
+    return {n: float(np.mean(v)) for n, v in flat.items()}, {n: float(np.median(v)) for n, v in mains.items()}, pieces
+
+
+def still_share(raw: Array, bad: npt.NDArray[np.bool_]) -> Array:
+    """Share of samples, one a channel, that equal the one before, or are no numbers."""
+    step = np.abs(np.diff(raw, axis=1))
+    floor = 1e-9 * np.maximum(np.abs(raw).max(axis=1, keepdims=True), 1e-30)
+    share: Array = ((step <= floor) | bad[:, 1:]).mean(axis=1)
+    return share
+
+
+def mains_share(raw: Array, rate: float) -> Array:
+    """Power within 1 Hz of 50 or 60 Hz (the larger) over that plus the power from 1 to 40 Hz, one a channel."""
+    from scipy.signal import welch
+
+    frequency, power = welch(raw, rate, nperseg=min(raw.shape[1], int(2 * rate)), axis=1)
+    body = power[:, (frequency >= 1) & (frequency <= 40)].sum(axis=1)
+    worst = np.zeros(len(raw))
+    for hz in (50.0, 60.0):
+        if hz + 1 < rate / 2:
+            line = power[:, np.abs(frequency - hz) <= 1].sum(axis=1)
+            worst = np.maximum(worst, line / np.maximum(line + body, 1e-300))
+    return worst
+
+
+def _scale(spread_uv: float) -> tuple[float, list[Flag]]:
+    """Microvolts for one unit as read, and what to say about it."""
+    if POSSIBLE_UV[0] <= spread_uv <= POSSIBLE_UV[1]:
+        if spread_uv > USUAL_UV[1]:
+            text = f"the EEG has a standard deviation of {spread_uv:.0f} uV, more than usual; gain or unit may be wrong"
+            return 1e6, [Flag("amplitude.large", "doubt", text)]
+        if spread_uv < USUAL_UV[0]:
+            text = f"the EEG has a standard deviation of {spread_uv:.2g} uV, less than usual; gain or unit may be wrong"
+            return 1e6, [Flag("amplitude.small", "doubt", text)]
+        return 1e6, []
+    for factor, meaning in ((1e-6, "uV"), (1e-3, "mV"), (1e3, "kV"), (1e6, "MV")):
+        if USUAL_UV[0] <= spread_uv * factor <= USUAL_UV[1]:
+            text = (f"as declared, the EEG would have a standard deviation of {spread_uv:.3g} uV; the numbers are "
+                    f"taken as {meaning} where the file says V")  # fmt: skip
+            return 1e6 * factor, [Flag("unit.corrected", "doubt", text)]
+    text = f"the EEG has a standard deviation of {spread_uv:.3g} uV, which no unit explains"
+    return 1e6, [Flag("amplitude.impossible", "unusable", text)]
+
+
+def neighbour_correlation(names: list[str], pieces: list[Array]) -> Array:
+    """Correlation of each channel with what its nearest electrodes predict, median over pieces; NaN: cannot tell."""
+    weights = montage.neighbour_weights(names)
+    found = []
+    for piece in pieces:
+        there = piece - np.median(piece, axis=0)
+        predicted = weights @ there
+        scale = there.std(axis=1) * predicted.std(axis=1)
+        product = (there - there.mean(axis=1, keepdims=True)) * (predicted - predicted.mean(axis=1, keepdims=True))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found.append(np.where(scale > 0, product.mean(axis=1) / scale, np.nan))
+    return np.median(found, axis=0)
+
+
+def flipped(names: list[str], pieces: list[Array]) -> list[str]:
+    """Channels whose polarity is reversed: they run against their neighbours and would run with them turned round."""
+    correlation = neighbour_correlation(names, pieces)
+    return [name for name, r in zip(names, correlation, strict=True) if r <= FLIPPED]
+
+
+def _disconnected(names: list[str], pieces: list[Array], spread: Array) -> list[str]:
+    """Channels ten times as large as the median one that share nothing with their neighbours."""
+    correlation = neighbour_correlation(names, pieces)
+    large = spread > 10 * np.median(spread)
+    return [name for name, r, big in zip(names, correlation, large, strict=True) if big and abs(r) < 0.3]
+
+
+def swapped(names: list[str], pieces: list[Array]) -> list[tuple[str, str]]:
+    """Pairs of mirror electrodes that fit much better when exchanged."""
+    before = neighbour_correlation(names, pieces)
+    found = []
+    for i, name in enumerate(names):
+        other = mirror(name)
+        if other not in names or names.index(other) <= i:
+            continue
+        j = names.index(other)
+        order = np.arange(len(names))
+        order[[i, j]] = j, i
+        after = neighbour_correlation(names, [piece[order] for piece in pieces])
+        if (after[i] - before[i]) > 0.4 and (after[j] - before[j]) > 0.4:
+            found.append((name, other))
+    return found
+
+
+def parts_with_eeg(recording: Recording) -> list[Part]:
+    """Parts of a recording that have EEG channels."""
+    return [part for part in recording.parts if any(c.kind == "eeg" for c in part.channels)]

@@ -1,0 +1,78 @@
+"""Features of an EEG as rows of ``measurements``: matrix ``eeg``, known when the recording was over and read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from icans.cohort import schema, vocabulary
+from icans.signals.eeg.analyse import EegResult
+from icans.signals.eeg.summary import summarise
+
+#: What stands before a feature's name to make the name of its analyte.
+PREFIX = "eeg_"
+ASSAY = "icans eeg"
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """Whose recording it is, and when.
+
+    ``start_h``: hours since infusion at its first sample. ``delay_h``: hours from its end to the result.
+    """
+
+    patient_id: str
+    start_h: float
+    delay_h: float = 0.0
+
+
+def measurement_rows(result: EegResult, place: Placing, *, every_h: float | None = None) -> pd.DataFrame:
+    """Rows of ``measurements`` from a recording.
+
+    Parameters
+    ----------
+    every_h
+        Rows for every stretch of so many hours, each known after its own end; None: one set for the recording.
+
+    Returns
+    -------
+    DataFrame
+        Shaped as the table. ``time_h`` is the start of the stretch, ``available_h`` its end plus the delay; features
+        without a value have no row; ``method`` says the statistic, and ``flagged`` with the codes of every doubt.
+    """
+    if not result.usable:
+        return schema.MEASUREMENTS.empty()
+    doubts = sorted({flag.code for flag in result.flags if flag.severity == "doubt"})
+    suffix = f"; flagged: {', '.join(doubts)}" if doubts else ""
+    frames = []
+    for windows in _stretches(result.windows, every_h):
+        summary = summarise(windows)
+        start, stop = windows["start_s"].min() / 3600, windows["stop_s"].max() / 3600
+        frame = _rows(summary, suffix)
+        frame["time_h"] = place.start_h + start
+        frame["available_h"] = place.start_h + stop + place.delay_h
+        frames.append(frame)
+    table = pd.concat(frames, ignore_index=True).assign(
+        patient_id=place.patient_id, matrix="eeg", censor="none", assay=ASSAY
+    )
+    return schema.MEASUREMENTS.shape_up(table)
+
+
+def _stretches(windows: pd.DataFrame, every_h: float | None) -> list[pd.DataFrame]:
+    if every_h is None:
+        return [windows]
+    number = (windows["start_s"] // (3600 * every_h)).astype(int)
+    return [group for _, group in windows.groupby(number)]
+
+
+def _rows(summary: pd.DataFrame, suffix: str) -> pd.DataFrame:
+    known = vocabulary.analytes()
+    rows = []
+    for feature, line in summary.iterrows():
+        name = PREFIX + str(feature)
+        if name in known and np.isfinite(line["median"]):
+            method = f"median of {int(line['windows'])} windows{suffix}"
+            rows.append({"analyte": name, "value": float(line["median"]), "unit": known[name].unit, "method": method})
+    return pd.DataFrame(rows, columns=["analyte", "value", "unit", "method"])
