@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import json
-
-import numpy as np
 import pandas as pd
 import pytest
 
 from forecast_cohorts import simulated
+from forecast_parts import same, travelled
 from icans.core.errors import DataError
 from icans.forecast import preprocess_parts
 from icans.forecast.dataset import examples
@@ -38,31 +35,12 @@ MODELS = {
 }
 
 
-def travelled(parts):
-    """The parts after a journey through text and a file of arrays that allows no pickle."""
-    meta, arrays = parts
-    text = json.dumps(meta, allow_nan=False)
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as found:
-        return json.loads(text), {name: found[name] for name in found.files}
-
-
-def same(fitted, again, horizons=HORIZONS, table=DATA.table):
-    for horizon in horizons:
-        np.testing.assert_array_equal(fitted.predict(table, horizon), again.predict(table, horizon))
-        pd.testing.assert_frame_equal(fitted.reasons(table, horizon), again.reasons(table, horizon))
-    assert fitted.settings() == again.settings()
-    assert fitted.parameters == again.parameters
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_taken_apart_and_put_together_is_the_same(name):
     fitted = MODELS[name].fit(DATA.table, DATA.outcome, HORIZONS, seed=1)
     again = from_parts(*travelled(to_parts(fitted)))
     assert type(again) is type(fitted)
-    same(fitted, again)
+    same(fitted, again, HORIZONS, DATA.table)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,9 @@ KINDS: dict[str, str] = {
     "logistic": f"{_MODELS}.logistic",
     "landmark_cox": f"{_MODELS}.cox",
     "boosting": f"{_MODELS}.boosting",
+    "forest": f"{_MODELS}.forest",
+    "explainable": f"{_MODELS}.explainable",
+    "network": f"{_MODELS}.network",
 }
 
 
