@@ -1,0 +1,263 @@
+"""The members of a stack: rungs, or experts that see one modality; fitted, and asked out of fold.
+
+A member's word on a row is its *deviation*: the log odds of its risk minus the log odds of the incidence by day in
+the rows that it was fitted to. An expert of EEG is fitted to rows with an EEG. Who has one is often ill already, and
+the incidence among them is higher; the deviation leaves that out, so that having been measured is not evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from icans.core.errors import NotEstimableError
+from icans.core.random import stream
+from icans.forecast.inputs import Inputs
+from icans.forecast.integrate.modalities import MODALITIES, Modality, availability, columns_of, shown
+from icans.forecast.ladder import Rung
+from icans.forecast.models import parts
+from icans.forecast.models.base import DayBaseline, Fitted, last_value_columns
+from icans.forecast.models.logistic import LastValueLogistic
+from icans.forecast.models.parts import Arrays, Meta, Parts, child, join
+from icans.forecast.models.parts_shared import baseline_from, baseline_parts
+from icans.forecast.outcomes import Horizon
+from icans.forecast.tuning import inner_folds
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: Risks are kept this far from 0 and 1 before their log odds are taken.
+EDGE = 1e-6
+#: A deviation is held within this (odds 150 times those of the day): one member that is certain and wrong must not
+#: outvote all others.
+MAX_DEVIATION = 5.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """One voice of a stack.
+
+    Attributes
+    ----------
+    rung
+        The model; its name is the member's.
+    modality
+        Name of the modality that it sees (its fit takes the rows that have it); None: a whole rung, all rows.
+    table
+        The table of modalities that the name is looked up in.
+    weight
+        Prior weight relative to the other members.
+    """
+
+    rung: Rung
+    modality: str | None = None
+    table: tuple[Modality, ...] = MODALITIES
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The member's name."""
+        return self.rung.name
+
+    def present(self, features: pd.DataFrame) -> Mask:
+        """Rows in which the member has something to see, shape (n,)."""
+        if self.modality is None:
+            return np.ones(len(features), dtype=bool)
+        return availability(features, self.table)[self.modality].to_numpy()
+
+    def fit(self, inputs: Inputs, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int) -> FittedMember:
+        """Fit to the rows in which the modality is present.
+
+        Raises
+        ------
+        NotEstimableError
+            No such row, or the model cannot be estimated from them.
+        """
+        rows = self.present(inputs.table)
+        if not rows.any():
+            raise NotEstimableError(f"no training row has any value of {self.modality!r}")
+        mine = inputs[rows] if self.modality is None else shown(inputs[rows], self.modality, self.table)
+        known = outcome[rows].reset_index(drop=True)
+        mine = mine.only(self.rung.groups)
+        view = mine if self.rung.uses_history else mine.table
+        model = self.rung.model.fit(view, known, horizons, seed)
+        baseline = DayBaseline.fit(known, horizons)
+        columns = tuple(str(c) for c in mine.table.columns)
+        return FittedMember(self.name, self.modality, self.table, self.rung.uses_history, columns, model, baseline)
+
+
+@dataclass(frozen=True)
+class FittedMember:
+    """A member that has learned; it may be asked about rows of any table, in any set of columns."""
+
+    name: str
+    modality: str | None
+    table: tuple[Modality, ...]
+    uses_history: bool
+    columns: tuple[str, ...]
+    model: Fitted
+    baseline: DayBaseline
+
+    def present(self, features: pd.DataFrame) -> Mask:
+        """Rows in which a column that the member was fitted to has a value, shape (n,)."""
+        if self.modality is None:
+            return np.ones(len(features), dtype=bool)
+        known = [c for c in self.columns if c in features.columns and c != "day"]
+        return availability(features[known], self.table)[self.modality].to_numpy()
+
+    def view(self, inputs: Inputs) -> Inputs | pd.DataFrame:
+        """What the model is shown: the columns of its fit, empty where the inputs do not have them."""
+        mine = inputs if self.modality is None else shown(inputs, self.modality, self.table)
+        features = mine.table.reindex(columns=list(self.columns))
+        return replace(mine, table=features) if self.uses_history else features
+
+    def deviation(self, inputs: Inputs, horizons: Sequence[Horizon]) -> Floats:
+        """Log odds against the incidence by day, shape (n, horizons); NaN where the member has nothing to see."""
+        rows = self.present(inputs.table)
+        found = np.full((len(inputs), len(horizons)), np.nan)
+        if rows.any():
+            asked = inputs[rows]
+            view = self.view(asked)
+            for k, horizon in enumerate(horizons):
+                risk = self.model.predict(view, horizon)
+                gap = log_odds(risk) - self.baseline.logit(asked.table, horizon)
+                found[rows, k] = np.clip(gap, -MAX_DEVIATION, MAX_DEVIATION)
+        return found
+
+    def reasons(self, inputs: Inputs, horizon: Horizon) -> pd.DataFrame:
+        """The model's own reasons for all rows (zero where the member has nothing to see)."""
+        rows = self.present(inputs.table)
+        if not rows.any():
+            return pd.DataFrame(index=inputs.table.index)
+        own = self.model.reasons(self.view(inputs[rows]), horizon)
+        full = np.zeros((len(inputs), own.shape[1]))
+        full[rows] = own.to_numpy()
+        return pd.DataFrame(full, index=inputs.table.index, columns=own.columns)
+
+    def to_parts(self) -> Parts:
+        """Plain parts (:mod:`icans.forecast.models.parts`)."""
+        meta: Meta = {"name": self.name, "modality": self.modality, "uses_history": self.uses_history}
+        meta |= {"columns": list(self.columns), "table": [asdict(m) for m in self.table]}
+        return join(meta, {}, model=parts.to_parts(self.model), baseline=baseline_parts(self.baseline))
+
+
+def member_from(meta: Meta, arrays: Arrays) -> FittedMember:
+    """The member again."""
+    table = tuple(
+        Modality(e["name"], e["label"], tuple(e["groups"]), tuple(e["analytes"]), tuple(e["matrices"]), e["weight"])
+        for e in meta["table"]
+    )
+    model = parts.from_parts(*child(meta, arrays, "model"))
+    baseline = baseline_from(*child(meta, arrays, "baseline"))
+    columns = tuple(map(str, meta["columns"]))
+    return FittedMember(meta["name"], meta["modality"], table, bool(meta["uses_history"]), columns, model, baseline)
+
+
+@dataclass(frozen=True)
+class LevelOne:
+    """What the members said of patients whom their fits had not seen.
+
+    Attributes
+    ----------
+    day
+        Log odds of the incidence by day of the training part, shape (n, horizons).
+    deviation
+        Shape (n, members, horizons), NaN where a member said nothing.
+    fold
+        Fold of each row.
+    failures
+        What could not be fitted, by member and fold, with the reason.
+    """
+
+    day: Floats
+    deviation: Floats
+    fold: NDArray[np.intp]
+    failures: tuple[str, ...]
+
+
+def out_of_fold(
+    members: Sequence[Member],
+    inputs: Inputs,
+    outcome: pd.DataFrame,
+    horizons: Sequence[Horizon],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> LevelOne:
+    """Fit every member without each fold's patients and ask it about them.
+
+    A member that cannot be fitted without a fold says nothing in it.
+
+    Raises
+    ------
+    NotEstimableError
+        Fewer than two patients with an event.
+    """
+    fold, count = inner_folds(outcome, folds, seed, "the weights of a stack")
+    day = np.empty((len(outcome), len(horizons)))
+    deviation = np.full((len(outcome), len(members), len(horizons)), np.nan)
+    failures = []
+    for k in range(count):
+        train, test = fold != k, fold == k
+        known = outcome[train].reset_index(drop=True)
+        seen, asked = inputs[train], inputs[test]
+        baseline = DayBaseline.fit(known, horizons)
+        day[test] = np.column_stack([baseline.logit(asked.table, h) for h in horizons])
+        for j, member in enumerate(members):
+            try:
+                fitted = member.fit(seen, known, horizons, member_seed(seed, member.name, k))
+            except NotEstimableError as error:
+                failures.append(f"{member.name}, fold {k + 1}: {error}")
+                continue
+            deviation[test, j] = fitted.deviation(asked, horizons)
+    return LevelOne(day, deviation, fold, tuple(failures))
+
+
+def member_seed(seed: int, name: str, fold: int | None) -> int:
+    """Seed of a member's fit without a fold (None: on all training patients)."""
+    return int(stream(seed, "stack member", name, -1 if fold is None else fold).integers(2**31 - 1))
+
+
+def experts(
+    features: pd.DataFrame,
+    table: Sequence[Modality] = MODALITIES,
+    *,
+    rungs: dict[str, Rung] | None = None,
+) -> tuple[Member, ...]:
+    """An expert for each modality that has a column: ridge logistic regression on its own columns by default.
+
+    Parameters
+    ----------
+    features
+        A feature table (only its column names count).
+    table
+        The modalities.
+    rungs
+        Another model for a modality, by its name; the member keeps the modality's name.
+    """
+    names = [str(c) for c in features.columns]
+    made = []
+    for modality in table:
+        if not columns_of(names, modality.name, table):
+            continue
+        default = Rung(modality.name, f"ridge logistic on {modality.label}", LastValueLogistic(columns=expert_columns))
+        rung = replace((rungs or {}).get(modality.name, default), name=modality.name)
+        made.append(Member(rung, modality.name, tuple(table), modality.weight))
+    return tuple(made)
+
+
+def expert_columns(columns: Sequence[str]) -> list[str]:
+    """Newest values of dated columns, and every column of a block (blocks are small and have no summaries)."""
+    dated = ("lab", "grade", "drug", "static", "score", "day")
+    last = set(last_value_columns(columns))
+    return [c for c in columns if c in last or c.split(".", 1)[0] not in dated]
+
+
+def log_odds(risk: Floats) -> Floats:
+    """Log odds, risks kept within :data:`EDGE` of 0 and 1."""
+    p = np.clip(risk, EDGE, 1.0 - EDGE)
+    return np.log(p / (1.0 - p))
