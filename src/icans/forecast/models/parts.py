@@ -37,6 +37,8 @@ KINDS: dict[str, str] = {
     "forest": f"{_MODELS}.forest",
     "explainable": f"{_MODELS}.explainable",
     "network": f"{_MODELS}.network",
+    "discrete": f"{_MODELS}.discrete",
+    "stack": "icans.forecast.integrate.stack",
 }
 
 
