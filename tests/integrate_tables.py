@@ -8,8 +8,14 @@ import numpy as np
 import pandas as pd
 
 from icans.core.random import stream
+from icans.forecast.integrate.members import expert_model, experts
+from icans.forecast.integrate.modalities import MODALITIES
+from icans.forecast.integrate.stack import Stack
+from icans.forecast.ladder import Rung
 from icans.forecast.outcomes import Horizon
 
+#: Settings that make a logistic model quick to fit.
+QUICK = {"penalties": (0.3, 0.01), "inner_folds": 2}
 HORIZONS = (Horizon(48.0), Horizon(120.0))
 LANDMARKS = (24.0, 72.0)
 
@@ -73,3 +79,10 @@ def truth(
         )  # fmt: skip
     table = pd.concat(frames).set_index(["patient_id", "landmark_h"])
     return Truth(table, pd.concat(rows, ignore_index=True), np.concatenate(risks))
+
+
+def quick_stack(table: pd.DataFrame, **options: object) -> Stack:
+    """The integration layer with experts that try two penalties."""
+    model = expert_model(QUICK["penalties"], QUICK["inner_folds"])
+    rungs = {m.name: Rung(m.name, "", model) for m in MODALITIES}
+    return Stack(experts(table, rungs=rungs), folds=3, spreads=(0.0, 2.0), **options)

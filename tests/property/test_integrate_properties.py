@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icans.core.random import stream
+from icans.evaluate.discrimination import cumulative_dynamic_auc
 from icans.forecast.inputs import Inputs
-from icans.forecast.integrate.stack import Stack
-from integrate_tables import HORIZONS, Truth, truth
+from integrate_tables import HORIZONS, Truth, quick_stack, truth
 
 DATA = truth(110, 8)
 NEW = truth(25, 9, missing=0.2)
@@ -19,7 +19,7 @@ COLUMNS = [c for c in NEW.table.columns if c != "day"]
 
 @pytest.fixture(scope="module")
 def fitted():
-    return Stack(folds=3).fit(DATA.table, DATA.outcome, HORIZONS, 1)
+    return quick_stack(DATA.table).fit(DATA.table, DATA.outcome, HORIZONS, 1)
 
 
 @given(st.sets(st.sampled_from(COLUMNS)), st.booleans(), st.sampled_from([1.0, 1e6, -1e6]))
@@ -43,11 +43,11 @@ def test_any_subset_of_modalities_gives_a_probability(fitted, taken, drop, facto
 @settings(max_examples=3)
 def test_the_order_of_rows_does_nothing(fitted, seed):
     order = stream(seed, "order").permutation(len(DATA.table))
-    again = Stack(folds=3).fit(DATA.table.iloc[order], DATA.outcome.iloc[order], HORIZONS, 1)
+    again = quick_stack(DATA.table).fit(DATA.table.iloc[order], DATA.outcome.iloc[order], HORIZONS, 1)
     assert np.allclose(again.risks(Inputs.of(NEW.table)), fitted.risks(Inputs.of(NEW.table)), atol=1e-6)
 
 
-@given(st.sampled_from(["eeg.delta", "lab.il_6.last"]), st.integers(0, 24))
+@given(st.sampled_from(["eeg.delta", "lab.il_6.last"]), st.integers(0, len(NEW.table) - 1))
 @settings(max_examples=10)
 def test_a_forecast_rises_with_what_its_experts_say(fitted, column, row):
     """Weights are never negative: where an expert's own risk rises, the forecast does not fall."""
@@ -61,19 +61,20 @@ def test_a_forecast_rises_with_what_its_experts_say(fitted, column, row):
 
 
 def test_labels_that_mean_nothing_are_not_learned():
-    """Outcomes shuffled between patients: risks of new patients do not order them."""
+    """Features handed to other patients: risks of new patients order them as chance does."""
     found = []
     for seed in range(4):
         data = truth(120, 20 + seed)
         ids = np.unique(data.outcome["patient_id"])
         shuffled = _shuffled(data, dict(zip(ids, stream(seed, "labels").permutation(ids), strict=True)))
-        model = Stack(folds=3).fit(shuffled.table, shuffled.outcome, HORIZONS, seed)
-        new = truth(400, 40 + seed)
-        at = new.outcome["landmark_h"].to_numpy() == 24.0
-        risk, target = model.risks(Inputs.of(new.table))[at, 1], new.risk[at, 1]
-        found.append(np.corrcoef(risk.argsort().argsort(), target.argsort().argsort())[0, 1])
-        assert risk.std() < 0.15
-    assert abs(np.mean(found)) < 0.35
+        model = quick_stack(shuffled.table).fit(shuffled.table, shuffled.outcome, HORIZONS[1:], seed)
+        new = truth(400, 40 + seed, landmarks=(24.0,))
+        rows = new.outcome
+        found.append(
+            float(cumulative_dynamic_auc(rows["time_h"], rows["event"], model.predict(new.table, HORIZONS[1]), 120.0))
+        )
+    error = np.std(found, ddof=1) / 2.0
+    assert abs(np.mean(found) - 0.5) < 3.2 * error + 0.01, found
 
 
 def _shuffled(data: Truth, names: dict[str, str]) -> Truth:

@@ -35,6 +35,9 @@ EDGE = 1e-6
 #: A deviation is held within this (odds 150 times those of the day): one member that is certain and wrong must not
 #: outvote all others.
 MAX_DEVIATION = 5.0
+#: Penalties that an expert tries: coarser than the ladder's, because every expert is fitted once more for each fold of
+#: the stack, and the stack's weights forgive an expert that is a little too bold or too shy.
+EXPERT_PENALTIES = (10.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 
 
 @dataclass(frozen=True)
@@ -244,10 +247,15 @@ def experts(
     for modality in table:
         if not columns_of(names, modality.name, table):
             continue
-        default = Rung(modality.name, f"ridge logistic on {modality.label}", LastValueLogistic(columns=expert_columns))
+        default = Rung(modality.name, f"ridge logistic on {modality.label}", expert_model())
         rung = replace((rungs or {}).get(modality.name, default), name=modality.name)
         made.append(Member(rung, modality.name, tuple(table), modality.weight))
     return tuple(made)
+
+
+def expert_model(penalties: tuple[float, ...] = EXPERT_PENALTIES, inner_folds: int = 3) -> LastValueLogistic:
+    """The model of an expert unless another is given."""
+    return LastValueLogistic(penalties=penalties, columns=expert_columns, inner_folds=inner_folds)
 
 
 def expert_columns(columns: Sequence[str]) -> list[str]:
