@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -148,7 +149,28 @@ class MarkovPath:
         return np.maximum(np.searchsorted(self.periods, day, side="right") - 1, 0)
 
 
-PathModel = Persistence | GradesOfDay | MarkovPath
+@runtime_checkable
+class HistoryModel(Protocol):
+    """A rival that sees a patient's days so far, and the columns of the path that were known at the end of each."""
+
+    @property
+    def name(self) -> str:
+        """Short name, used in tables."""
+        ...
+
+    def fit(self, path: pd.DataFrame) -> HistoryModel:
+        """Learn from the training patients' path."""
+        ...
+
+    def predict_path(self, path: pd.DataFrame, ahead: int) -> Floats:
+        """Distribution over grades ``ahead`` days after each row of ``path``, shape (len(path), 6).
+
+        A row's forecast may use the same patient's rows up to its own day, and nothing of later days.
+        """
+        ...
+
+
+PathModel = Persistence | GradesOfDay | MarkovPath | HistoryModel
 
 #: The rivals for the daily grade path, in order.
 PATH_LADDER: tuple[PathModel, ...] = (
@@ -201,14 +223,24 @@ def cross_validate_path(
     return result[[*columns, *(f"p{k}" for k in range(STATES))]]
 
 
+def forecast_rows(model: PathModel, path: pd.DataFrame, ahead: int) -> Floats:
+    """Distribution over grades ``ahead`` days after each row of a path, shape (len(path), 6), from a fitted model."""
+    if isinstance(model, HistoryModel):
+        return model.predict_path(path, ahead)
+    day, state, split = (path[name].to_numpy(dtype=np.intp) for name in ("day", "state", "split"))
+    return model.predict(state, day, split, ahead)
+
+
 def _forecast_path(model: PathModel, path: pd.DataFrame, days_ahead: Sequence[int]) -> pd.DataFrame:
     frames = []
     for ahead in days_ahead:
         later = path[["patient_id", "day", "state"]].rename(columns={"state": "observed"})
         later = later.assign(day=later["day"] - ahead)
-        pair = path.merge(later, on=["patient_id", "day"])
-        day, state, split = (pair[name].to_numpy(dtype=np.intp) for name in ("day", "state", "split"))
-        chance = pd.DataFrame(model.predict(state, day, split, ahead), columns=[f"p{k}" for k in range(STATES)])
+        pair = path[["patient_id", "day", "state"]].assign(row=np.arange(len(path)))
+        pair = pair.merge(later, on=["patient_id", "day"])
+        day, state = (pair[name].to_numpy(dtype=np.intp) for name in ("day", "state"))
+        chances = forecast_rows(model, path, ahead)[pair["row"].to_numpy()]
+        chance = pd.DataFrame(chances, columns=[f"p{k}" for k in range(STATES)])
         frame = pd.DataFrame(
             {
                 "patient_id": pair["patient_id"],

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from icans.core.chains import Plan, forward_backward
+
 Array = npt.NDArray[np.float64]
 
 #: Weight of the cohort's spread in the density of a row given the row before it: one real jump in twenty rows.
@@ -87,7 +89,7 @@ class Fit:
 
 def fit(rows: Rows, start: Parameters, *, iterations: int = 25, tolerance: float = 1e-4) -> Fit:
     """Run expectation-maximisation from ``start``; deterministic."""
-    plan = _Plan.of(rows.series)
+    plan = Plan.of(rows.series)
     now, last = start, -np.inf
     for _ in range(iterations):
         posterior, initial, changes, total = _expect(rows, now, plan)
@@ -97,25 +99,6 @@ def fit(rows: Rows, start: Parameters, *, iterations: int = 25, tolerance: float
         now = _maximise(rows, now, posterior, initial, changes, plan)
     posterior, _, _, total = _expect(rows, now, plan)
     return Fit(posterior, now, total)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Series as columns of a padded grid, the longest first: step k works on the first ``alive[k]`` series."""
-
-    order: npt.NDArray[np.int64]
-    first: npt.NDArray[np.int64]
-    alive: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, series: npt.NDArray[np.int64]) -> _Plan:
-        """Lay out series given by ascending numbers, one a row."""
-        count = np.bincount(series)
-        first = np.concatenate([[0], np.cumsum(count)[:-1]])
-        order = np.argsort(-count, kind="stable")
-        lengths = count[order]
-        alive = np.searchsorted(-lengths, -np.arange(1, lengths.max() + 1), side="right")
-        return cls(order, first[order], alive)
 
 
 def _t(deviation: Array, scale: Array | float) -> Array:
@@ -146,7 +129,7 @@ def _pairs(rows: Rows, now: Parameters, index: npt.NDArray[np.int64], marginal: 
     return np.where(rows.possible[index][:, None, :], density, IMPOSSIBLE)
 
 
-def _start(rows: Rows, now: Parameters, plan: _Plan) -> Array:
+def _start(rows: Rows, now: Parameters, plan: Plan) -> Array:
     """Log weights of the states at the start of each series, in the order of the plan, (m, S + 1)."""
     prior = np.log(now.weights)[None, :] + rows.log_prior[plan.order]
     prior = prior - np.logaddexp.reduce(prior, axis=1, keepdims=True)
@@ -185,43 +168,24 @@ def _junk(rows: Rows, now: Parameters) -> Array:
     return np.where(rows.possible[:, 0], -1e3, wide - np.log(now.precision.shape[2]))
 
 
-def _expect(rows: Rows, now: Parameters, plan: _Plan) -> tuple[Array, Array, tuple[float, float], float]:
+def _expect(rows: Rows, now: Parameters, plan: Plan) -> tuple[Array, Array, tuple[float, float], float]:
     marginal, written = _marginal(rows, now), _decimals(rows, now)
     start = _start(rows, now, plan)
     steps = _transition(rows, start, now)
-    count = rows.values.shape[1] + 1
-    forward = np.empty((len(rows.series), count))
     first = np.concatenate([marginal[plan.first] + written[plan.first], _junk(rows, now)[plan.first][:, None]], axis=1)
-    forward[plan.first] = start + first
-    links: list[Array] = []
+    links = []
     for k in range(1, len(plan.alive)):
-        m = plan.alive[k]
-        index = plan.first[:m] + k
-        link = steps[:m] + _emission(rows, now, index, marginal, written)
-        links.append(link)
-        forward[index] = np.logaddexp.reduce(forward[index - 1][:, :, None] + link, axis=1)
-    last = plan.first + np.bincount(rows.series)[plan.order] - 1
-    evidence = np.logaddexp.reduce(forward[last], axis=1)
-    backward = np.zeros_like(forward)
-    stayed = moved = 0.0
-    for k in range(len(plan.alive) - 1, 0, -1):
-        m = plan.alive[k]
-        index = plan.first[:m] + k
-        link = links[k - 1]
-        backward[index - 1] = np.logaddexp.reduce(link + backward[index][:, None, :], axis=2)
-        joint = np.exp(forward[index - 1][:, :, None] + link + backward[index][:, None, :] - evidence[:m, None, None])
-        diagonal = np.trace(joint[:, :-1, :-1], axis1=1, axis2=2).sum()
-        stayed += float(diagonal)
-        moved += float(joint[:, :-1, :-1].sum() - diagonal)
-    owner = np.empty(len(evidence))
-    owner[plan.order] = evidence
-    posterior = np.exp(forward + backward - owner[rows.series][:, None])
-    posterior /= posterior.sum(axis=1, keepdims=True)
-    return posterior, posterior[plan.first], (stayed, moved), float(evidence.sum())
+        index = plan.rows(k)
+        links.append(steps[: len(index)] + _emission(rows, now, index, marginal, written))
+    found = forward_backward(start + first, links, plan, rows.series)
+    kept = found.joint[0, :-1, :-1]
+    stayed = float(np.trace(kept))
+    posterior = found.posterior
+    return posterior, posterior[plan.first], (stayed, float(kept.sum()) - stayed), float(found.evidence.sum())
 
 
 def _maximise(
-    rows: Rows, now: Parameters, posterior: Array, initial: Array, changes: tuple[float, float], plan: _Plan
+    rows: Rows, now: Parameters, posterior: Array, initial: Array, changes: tuple[float, float], plan: Plan
 ) -> Parameters:
     states = posterior[:, :-1]
     weights = initial[:, :-1].sum(axis=0) + WEIGHT_SERIES * now.weights
