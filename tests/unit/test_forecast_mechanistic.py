@@ -1,0 +1,156 @@
+"""The mechanistic block: likelihood against plain formulas, population without the patient, no look ahead."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+from scipy.stats import t as student
+
+import icans
+from icans.core.random import stream
+from icans.evaluate.audit_shuffle import shuffle_future
+from icans.forecast.crossval import Design, cross_validate
+from icans.forecast.mechanistic import likelihood as lik
+from icans.forecast.mechanistic import population as pop
+from icans.forecast.mechanistic.block import MechanisticBlock, column_names
+from icans.forecast.mechanistic.evidence import evidence
+from icans.forecast.mechanistic.library import Recipe, library
+from icans.forecast.mechanistic.posterior import Tempering, log_prior, posterior
+from icans.forecast.mechanistic.rungs import mechanistic_rungs
+from icans.forecast.outcomes import TASKS, Horizon
+
+RECIPE = Recipe(members=240, seed=5)
+
+
+@pytest.fixture(scope="module")
+def members():
+    return library(RECIPE)
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return icans.harmonize_cohort(icans.demo_cohort(n=60, seed=3)).cohort
+
+
+@pytest.fixture(scope="module")
+def fitted(cohort):
+    return MechanisticBlock(RECIPE).fit(cohort, 1)
+
+
+def plan_of(cohort, hours):
+    ids = cohort.patient_ids
+    return pd.DataFrame({"patient_id": np.tile(ids, len(hours)), "landmark_h": np.repeat(hours, len(ids))})
+
+
+def test_values_and_limits_have_the_likelihood_of_students_t(members):
+    rng = stream(1, "test mechanistic")
+    n, series = 40, members.levels["crp"]
+    low, part = members.place(rng.uniform(0, 700, n))
+    value, row = rng.normal(3, 1, n), np.sort(rng.integers(0, 3, n))
+    total = np.zeros((3, len(members)), dtype=np.float32)
+    lik.add_terms(total, series, low, part, value, row, 0.7)
+    level = series[low] * (1 - part[:, None]) + series[low + 1] * part[:, None]
+    wanted = student.logpdf((value[:, None] - level) / 0.7, 4) - np.log(0.7) - student.logpdf(0.0, 4)
+    for k in range(3):
+        np.testing.assert_allclose(total[k], wanted[row == k].sum(axis=0), rtol=2e-4, atol=2e-3)
+    x = np.linspace(-9, 9, 31)
+    np.testing.assert_allclose(lik.t4_cdf(x), student.cdf(x, 4), atol=1e-12)
+
+
+def test_grades_lie_between_the_cuts():
+    cuts = np.log([1.0, 2.0, 3.0, 4.0, 5.0])
+    low, high = lik.edges(cuts, np.array([0.0, 1.0, 2.0, 5.0, 1.5, 0.5]))
+    np.testing.assert_allclose(np.exp(low[1:5]), [1.0, 2.0, 5.0, np.exp((cuts[0] + 3 * cuts[1]) / 4)])
+    assert low[0] == -np.inf
+    assert high[3] == np.inf
+    assert high[0] == low[1]
+    assert low[5] < cuts[0] < high[5] < cuts[1]
+
+
+def test_moments_are_those_of_the_weighted_t_and_of_a_truncated_normal(members):
+    rng = stream(2, "test mechanistic")
+    n, series = 30, members.levels["crp"]
+    low, part = members.place(rng.uniform(0, 700, n))
+    value, patient = rng.normal(3, 1, n), rng.integers(0, 2, n)
+    weights = rng.dirichlet(np.ones(len(members)), 2).astype(np.float32)
+    found = pop.moments(weights, series, low, part, value, patient, 0.2, 0.8)
+    gap = value[:, None] - (series[low] * (1 - part[:, None]) + series[low + 1] * part[:, None])
+    u = weights[patient] * 5.0 / (4.0 + ((gap - 0.2) / 0.8) ** 2)
+    np.testing.assert_allclose(found, [u.sum(), (u * gap).sum(), (u * gap**2).sum()], rtol=1e-4)
+    mean, square = pop._beyond(np.array([[0.3]]), np.array([-1]), 0.5, 0.9)
+    draws = norm.ppf(np.linspace(1e-7, norm.cdf(0.3, 0.5, 0.9), 400_001), 0.5, 0.9)
+    np.testing.assert_allclose([mean[0, 0], square[0, 0]], [draws.mean(), (draws**2).mean()], rtol=1e-3)
+
+
+def test_members_like_the_patient_get_the_weight(members):
+    """A patient who is a member of the library, observed without error, is found again."""
+    rng = stream(3, "test mechanistic")
+    own = 17
+    hours = np.arange(6.0, 240.0, 12.0)
+    labs = pd.concat([
+        pd.DataFrame({"patient_id": "a", "time_h": hours, "available_h": hours, "analyte": name, "matrix": "plasma",
+                      "unit": unit, "value": np.exp(members.at(members.levels[name], hours)[:, own])})
+        for name, unit in (("il_6", "pg/mL"), ("crp", "mg/L"), ("ferritin", "ng/mL"))
+    ])  # fmt: skip
+    from icans.cohort.cohort import make
+
+    one = make("one", {"patients": pd.DataFrame({"patient_id": ["a"]}), "measurements": labs})
+    seen = evidence(one)
+    assay = lik.Assay(seen.analytes, np.zeros(3), np.full(3, 0.2))
+    known = lik.likelihood(members, seen, assay, lik.Asked(np.array([0]), np.array([240.0])))
+    weights = posterior(log_prior(members, seen.group, members.prior), known, Tempering(1.0, 1.0), least=0.0).weights
+    assert int(np.argmax(weights[0])) == own
+    assert rng is not None
+
+
+def test_tempering_keeps_the_sample(members, cohort, fitted):
+    seen = evidence(cohort)
+    n = len(seen.ids)
+    known = lik.likelihood(members, seen, fitted.population.assay, lik.Asked(np.arange(n), np.full(n, 240.0)))
+    prior = log_prior(members, seen.group, members.prior)
+    full = posterior(prior, known, Tempering(1.0, 1.0), least=0.0)
+    kept = posterior(prior, known, Tempering(1.0, 1.0), least=20.0)
+    assert full.ess.min() < 15.0
+    assert kept.ess.min() >= 20.0
+    assert ((kept.power < 1.0) == (full.ess < 20.0)).all()
+
+
+def test_columns_ignore_the_future(cohort, fitted):
+    plan = plan_of(cohort, [72.0])
+    before = fitted.columns(cohort, plan, np.full(len(plan), 72.0))
+    assert list(before.columns) == column_names()
+    assert before.notna().all().all()
+    for k in range(2):
+        after = fitted.columns(shuffle_future(cohort, 72.0, 1, k), plan, np.full(len(plan), 72.0))
+        pd.testing.assert_frame_equal(before, after)
+
+
+def test_a_row_depends_on_its_patient_alone(cohort, fitted):
+    plan = plan_of(cohort, [48.0, 120.0])
+    every = fitted.columns(cohort, plan, plan["landmark_h"].to_numpy())
+    some = cohort.subset(cohort.patient_ids[20:23])
+    mine = plan["patient_id"].isin(some.patient_ids).to_numpy()
+    few = fitted.columns(some, plan[mine].reset_index(drop=True), plan.loc[mine, "landmark_h"].to_numpy())
+    pd.testing.assert_frame_equal(every[mine].reset_index(drop=True), few, rtol=1e-3, atol=1e-3)
+
+
+def test_a_training_patient_is_foretold_without_his_own_part(cohort, members, fitted):
+    p = fitted.population
+    prior = members.prior
+    others = p.strength * prior + p.own[1:].sum(axis=0)
+    np.testing.assert_allclose(
+        p.without(prior, np.array([p.ids[0], "unseen"], dtype=object)),
+        [others / others.sum(), p.weights], rtol=1e-4, atol=1e-9,
+    )  # fmt: skip
+
+
+def test_rungs_run_through_cross_validation(cohort):
+    design = Design(landmarks_h=(72.0,), horizons=(Horizon(168.0),), folds=3, repeats=1, min_events=5)
+    rungs = mechanistic_rungs(boosting=False)
+    result = cross_validate(cohort, TASKS["icans_any"], rungs, design, blocks=[MechanisticBlock(RECIPE)])
+    risk = result.predictions.pivot(index="patient_id", columns="model", values="risk")
+    assert set(risk.columns) == {rung.name for rung in rungs}
+    assert risk.notna().all().all()
+    assert not np.allclose(risk["logistic_clinical"], risk["logistic_both"])
