@@ -38,6 +38,7 @@ KINDS: dict[str, str] = {
     "explainable": f"{_MODELS}.explainable",
     "network": f"{_MODELS}.network",
     "discrete": f"{_MODELS}.discrete",
+    "grades": f"{_MODELS}.grades",
     "stack": "icans.forecast.integrate.stack",
 }
 
