@@ -3,7 +3,8 @@ SHELL := /bin/sh
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+# Bytecode is made at first use: compiling every module of every library would take longer than installing them.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps
 SELF := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 export OMP_NUM_THREADS ?= 1
 export PIP_ROOT_USER_ACTION := ignore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
@@ -155,12 +155,15 @@ class Section:
 
 @dataclass
 class Builder:
-    """Numbers figures and tables while the sections are made, and labels synthetic data."""
+    """Numbers figures and tables while sections are made, and labels synthetic data.
+
+    ``part`` keeps the ids of figures apart when several builders make one page (:func:`numbered`).
+    """
 
     data: ReportData
     figures: int = 0
     tables: int = 0
-    drawn: list[str] = field(default_factory=list)
+    part: str = ""
 
     @property
     def label(self) -> str:
@@ -174,7 +177,7 @@ class Builder:
         """A figure as a block; ``figure`` is used up."""
         self.figures += 1
         width = round(float(figure.get_figwidth()) * 96)
-        svg = to_svg(figure, f"f{self.figures}", self.label + alt, self.data.is_synthetic)
+        svg = to_svg(figure, f"{self.part}f{self.figures}", self.label + alt, self.data.is_synthetic)
         return Picture(svg, self.figures, self.label + title, caption, width)
 
     def table(
@@ -279,6 +282,22 @@ def _is_numeric(values: pd.Series, printed: Iterable[Any]) -> bool:
     words = [w for w in printed if isinstance(w, str) and w and w != fmt.NOTHING]
     starts = sum(w.lstrip("−≤<(").strip()[:1].isdigit() and "day" not in w for w in words)
     return bool(words) and starts > 0.8 * len(words) and max(map(len, words)) < 40
+
+
+def numbered(sections: Iterable[Section]) -> list[Section]:
+    """Sections of several builders with their figures and tables numbered through, in reading order."""
+    count = {"picture": 0, "grid": 0}
+
+    def with_number(block: Any) -> Any:
+        if block.kind in count:
+            count[block.kind] += 1
+            return replace(block, number=count[block.kind])
+        for inner in ("blocks", "pictures"):
+            if hasattr(block, inner):
+                return replace(block, **{inner: tuple(with_number(b) for b in getattr(block, inner))})
+        return block
+
+    return [replace(s, blocks=tuple(with_number(b) for b in s.blocks)) for s in sections]
 
 
 def absent(what: str, why: str = "") -> Callout:

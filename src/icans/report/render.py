@@ -9,19 +9,20 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from icans.core.execute import Executor, Serial
 from icans.core.files import write_text
 from icans.core.provenance import package_version
 from icans.report import format as fmt
 from icans.report import style
 from icans.report.model import ReportData, check
-from icans.report.page import Builder, Section
+from icans.report.page import Builder, Section, numbered
 from icans.report.sections import (
     atlas,
     audit,
@@ -52,7 +53,11 @@ SECTIONS: dict[str, Callable[[Builder], Section]] = {
 }
 
 
-def render(data: ReportData, only: Sequence[str] | None = None) -> str:
+#: Chapters that take longest, begun first so that no worker is left with one at the end.
+LONGEST = ("forecasts", "individuals")
+
+
+def render(data: ReportData, only: Sequence[str] | None = None, executor: Executor | None = None) -> str:
     """The report as HTML.
 
     Parameters
@@ -62,6 +67,8 @@ def render(data: ReportData, only: Sequence[str] | None = None) -> str:
     only
         Names of :data:`SECTIONS` to make (default: all). Texts point to sections by number; a part of a report is for
         looking at, not for handing over.
+    executor
+        Where chapters are made, each by itself. The page does not depend on it.
 
     Raises
     ------
@@ -74,11 +81,17 @@ def render(data: ReportData, only: Sequence[str] | None = None) -> str:
     unknown = set(only or ()) - set(SECTIONS)
     if unknown:
         raise KeyError(f"no sections {sorted(unknown)}; there are {list(SECTIONS)}")
-    builder = Builder(data)
-    sections = [make(builder) for name, make in SECTIONS.items() if only is None or name in only]
+    names = [name for name in SECTIONS if only is None or name in only]
+    order = sorted(names, key=lambda name: name not in LONGEST)
+    made = dict(zip(order, (executor or Serial()).map(partial(_chapter, data), order, "chapters"), strict=True))
+    sections = numbered(made[name] for name in names)
     return html_page(
         sections, title=data.study, kicker="icans report", subtitle=_subtitle(data), synthetic=data.is_synthetic
     )
+
+
+def _chapter(data: ReportData, name: str) -> Section:
+    return SECTIONS[name](Builder(data, part=f"{name}-"))
 
 
 def html_page(sections: Sequence[Section], *, title: str, kicker: str, subtitle: str, synthetic: bool) -> str:
@@ -97,9 +110,9 @@ def html_page(sections: Sequence[Section], *, title: str, kicker: str, subtitle:
     )  # fmt: skip
 
 
-def write_report(data: ReportData, path: Path | str) -> Path:
+def write_report(data: ReportData, path: Path | str, executor: Executor | None = None) -> Path:
     """Write the report; a reader never sees half a file. Returns the path."""
-    write_text(path, render(data))
+    write_text(path, render(data, executor=executor))
     return Path(path)
 
 

@@ -130,7 +130,7 @@ def run_study(
     executor = Processes(workers)
     found = _analyse(study, delivered, run, executor, work)
     with stage("report"), atomic_folder(folder, overwrite=overwrite) as temporary:
-        write_outputs(temporary, found, report_data(found, started=started, seconds=run.seconds))
+        write_outputs(temporary, found, report_data(found, started=started, seconds=run.seconds), executor)
     shutil.rmtree(work, ignore_errors=True)
     return RunResult(folder, found.sentences, run.seconds)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from icans.cohort.folder import write_folder
+from icans.core.execute import Executor
 from icans.core.files import atomic_path, sha256, write_json
 from icans.core.provenance import versions
 from icans.forecast.final import FinalModel
@@ -45,7 +46,7 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def write_outputs(folder: Path, found: Findings, data: ReportData) -> None:
+def write_outputs(folder: Path, found: Findings, data: ReportData, executor: Executor) -> None:
     """Write everything into a new folder (the caller makes it appear at once)."""
     for name, frame in found.tables().items():
         _parquet(frame, folder / "tables" / f"{name}.parquet", found.cohort.synthetic)
@@ -55,7 +56,7 @@ def write_outputs(folder: Path, found: Findings, data: ReportData) -> None:
         write_json(folder / "models" / f"{name}.json", found.model_card())
         with atomic_path(folder / "models" / f"{name}.pickle") as temporary, open(temporary, "wb") as handle:
             pickle.dump(found.model, handle)
-    write_report(data, folder / "report.html")
+    write_report(data, folder / "report.html", executor)
     run = {
         "study": found.study.as_dict(),
         "synthetic": found.cohort.synthetic,

@@ -66,6 +66,7 @@ class LandmarkCox:
         check_aligned(table, outcome)
         if not (outcome["event"] == EVENT).any():
             raise NotEstimableError("no event in the training data")
+        table = table[self.columns(table.columns.tolist())]  # a few of hundreds: rows are taken from it many times
         best = self._tune(table, outcome, horizons, seed) if len(self.penalties) > 1 else 0
         stack, X = _Stack.learn(self, table)
         (own,), rival = stack.hazards(X, table, outcome, horizons, [self.penalties[best]])

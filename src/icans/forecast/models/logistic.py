@@ -60,6 +60,7 @@ class LastValueLogistic:
     ) -> FittedLogistic:
         """Choose a penalty for each horizon inside the training data, then fit on all of it."""
         check_aligned(table, outcome)
+        table = table[self.columns(table.columns.tolist())]  # a few of hundreds: rows are taken from it many times
         chosen = self._tune(table, outcome, horizons, seed) if len(self.penalties) > 1 else dict.fromkeys(horizons, 0)
         fold, matrix = _Stack.learn(table, outcome, horizons, self)
         models = {}
