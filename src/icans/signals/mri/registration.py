@@ -1,0 +1,186 @@
+"""Linear registration by mutual information, coarse to fine (Mattes et al. 2003, 10.1109/TMI.2003.809072), SimpleITK.
+
+Every transform is a 4 x 4 matrix between millimetre spaces (right, front, top). Images are never resampled here:
+labels are carried to the images, so that no measured intensity is interpolated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from icans.signals.mri.atlas import template
+from icans.signals.mri.optional import need
+from icans.signals.mri.volume import Array, Volume
+
+#: Right, front, top (here) to left, back, top (ITK): the same matrix both ways.
+_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+#: Head heights tried as a start, mm: the centre of mass of a head lies below that of the brain by what neck is in view.
+_STARTS_MM = (0.0, 25.0, 50.0)
+#: Bins of the joint histogram.
+BINS = 32
+#: The metric looks this far beyond the template's brain, so that the dark skull counts, mm.
+SKULL_MM = 6.0
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A transform and how well it fits.
+
+    Attributes
+    ----------
+    matrix
+        Shape (4, 4): millimetres of the moving image's space to those of the fixed one's.
+    information
+        Mattes mutual information at the end (higher is better; depends on both images).
+    evaluations
+        Number of steps of the optimiser.
+    """
+
+    matrix: Array
+    information: float
+    evaluations: int
+
+    def shift_mm(self) -> float:
+        """How far the point at the middle of MNI space moves, mm."""
+        return float(np.linalg.norm(self.matrix[:3, 3]))
+
+
+def to_template(moving: Volume, *, seed: int = 1, samples: float = 0.2) -> Registration:
+    """Affine transform of a head to MNI space.
+
+    Parameters
+    ----------
+    moving
+        A T1, T2, FLAIR or other image of the head; contrast need not be that of the template.
+    seed, samples
+        Seed of the voxels drawn, and their share.
+
+    Raises
+    ------
+    IcansError
+        SimpleITK or nilearn is not installed.
+    """
+    fixed, mask = template(2)
+    return _register(fixed, moving, mask=mask, kind="affine", seed=seed, samples=samples)
+
+
+def align(moving: Volume, fixed: Volume, *, seed: int = 1, samples: float = 0.1) -> Registration:
+    """Rigid transform of one image of a head to another of the same patient (any two contrasts)."""
+    return _register(fixed, moving, mask=None, kind="rigid", seed=seed, samples=samples)
+
+
+def _register(
+    fixed: Volume, moving: Volume, *, mask: Volume | None, kind: Literal["affine", "rigid"], seed: int, samples: float
+) -> Registration:
+    sitk = need("SimpleITK")
+    still, mobile = _image(sitk, fixed), _image(sitk, moving)
+    outline = None
+    if mask is not None:
+        inside = sitk.Cast(_image(sitk, mask) > 0.5, sitk.sitkUInt8)
+        outline = sitk.BinaryDilate(inside, [round(SKULL_MM / edge) for edge in mask.spacing])
+    # About 2 mm is enough for either: what is left is far below the size of a region.
+    fine = max(1, round(2.0 / max(fixed.spacing)))
+    start, found, tried = None, -np.inf, 0
+    for candidate in _starts(sitk, still, mobile, mask is not None):
+        quick, value, count = _run(sitk, still, mobile, candidate, outline, (4 * fine,), 1.0, seed)
+        tried += count
+        if value > found:
+            start, found = quick, value
+    assert start is not None
+    rigid, found, count = _run(sitk, still, mobile, start, outline, (2 * fine,), max(samples, 0.5), seed)
+    tried += count
+    final = rigid
+    if kind == "affine":
+        affine = sitk.AffineTransform(3)
+        affine.SetCenter(rigid.GetCenter())
+        affine.SetMatrix(rigid.GetMatrix())
+        affine.SetTranslation(rigid.GetTranslation())
+        final, found, count = _run(sitk, still, mobile, affine, outline, (2 * fine, fine), samples, seed)
+    else:
+        final, found, count = _run(sitk, still, mobile, rigid, outline, (fine,), samples, seed)
+    # SimpleITK gives the map from fixed to moving points; its inverse carries the moving image's space.
+    matrix = np.asarray(np.linalg.inv(_FLIP @ _matrix(final) @ _FLIP), dtype=float)
+    return Registration(matrix, found, tried + count)
+
+
+def _image(sitk: Any, source: Volume) -> Any:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(source.data.transpose(2, 1, 0)))
+    affine = _FLIP @ source.affine
+    image.SetSpacing(source.spacing)
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetDirection((affine[:3, :3] / np.array(source.spacing)).ravel().tolist())
+    return image
+
+
+def _starts(sitk: Any, still: Any, mobile: Any, whole_head: bool) -> list[Any]:
+    """Rigid starts: as the scanner says, by centres of mass, and those moved along the body."""
+    centred = sitk.CenteredTransformInitializer(
+        still, mobile, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
+    )
+    centre, translation = centred.GetCenter(), np.array(centred.GetTranslation())
+    made = []
+    for height in _STARTS_MM if whole_head else (0.0,):
+        one = sitk.Euler3DTransform()
+        one.SetCenter(centre)
+        one.SetTranslation((translation + np.array([0.0, 0.0, height])).tolist())
+        made.append(one)
+    unmoved = sitk.Euler3DTransform()
+    unmoved.SetCenter(centre)
+    return [*made, unmoved]
+
+
+def _run(
+    sitk: Any,
+    still: Any,
+    mobile: Any,
+    start: Any,
+    outline: Any,
+    shrink: tuple[int, ...],
+    samples: float,
+    seed: int,
+) -> tuple[Any, float, int]:
+    """One optimisation over the levels given: the transform, the mutual information and the number of steps."""
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(BINS)
+    if samples < 1:
+        method.SetMetricSamplingStrategy(method.RANDOM)
+        method.SetMetricSamplingPercentage(samples, seed)
+    else:
+        # Few samples make mutual information look high, and differently so for every start: coarse levels use all.
+        method.SetMetricSamplingStrategy(method.NONE)
+    if outline is not None:
+        method.SetMetricFixedMask(outline)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(2.0, 1e-3, 150, relaxationFactor=0.6)
+    method.SetOptimizerScalesFromPhysicalShift()
+    spacing = min(still.GetSpacing())
+    method.SetShrinkFactorsPerLevel(list(shrink))
+    method.SetSmoothingSigmasPerLevel([0.5 * s * spacing if s > 1 else 0.0 for s in shrink])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.SetInitialTransform(start, inPlace=True)
+    # One thread: the sum of the metric then does not depend on how threads were scheduled.
+    method.SetNumberOfThreads(1)
+    method.SetGlobalDefaultNumberOfThreads(1)
+    method.Execute(still, mobile)
+    return start, -float(method.GetMetricValue()), int(method.GetOptimizerIteration())
+
+
+def _matrix(transform: Any) -> Array:
+    """A centred ITK transform as a matrix."""
+    turn = np.array(transform.GetMatrix()).reshape(3, 3)
+    centre, translation = np.array(transform.GetCenter()), np.array(transform.GetTranslation())
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn
+    matrix[:3, 3] = centre + translation - turn @ centre
+    return matrix
+
+
+def displacement_mm(found: Array, truth: Array, points: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and greatest distance between where two transforms carry ``points`` (shape (n, 3)), mm."""
+    difference = found - truth
+    apart = np.linalg.norm(points @ difference[:3, :3].T + difference[:3, 3], axis=1)
+    return float(apart.mean()), float(apart.max())
