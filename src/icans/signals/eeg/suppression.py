@@ -9,11 +9,10 @@ signal into silent channels.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import numpy.typing as npt
 
+from icans.signals.eeg import filters
 from icans.signals.eeg.prepare import RATE
 from icans.signals.eeg.spectral import median
 
@@ -35,25 +34,9 @@ def envelope(data: Array, seconds: float = ENVELOPE_S) -> Array:
     from numpy.lib.stride_tricks import sliding_window_view
 
     length = int(seconds * RATE)
-    views = sliding_window_view(below(data), length, axis=1)[:, :: length // 2]
+    views = sliding_window_view(filters.band_pass(data, None, BRAIN_HZ, order=4), length, axis=1)[:, :: length // 2]
     span: Array = views.max(axis=2) - views.min(axis=2)
     return span
-
-
-@cache
-def _low_pass() -> Array:
-    from scipy.signal import butter
-
-    sos: Array = butter(4, BRAIN_HZ, "lowpass", fs=RATE, output="sos")
-    return sos
-
-
-def below(data: Array) -> Array:
-    """Signals below 20 Hz, without delay."""
-    from scipy.signal import sosfiltfilt
-
-    slow: Array = sosfiltfilt(_low_pass(), data, axis=1, padlen=min(3 * RATE, data.shape[1] - 1))
-    return slow
 
 
 def suppression_features(bipolar: Array, good: npt.NDArray[np.bool_]) -> dict[str, float]:
@@ -71,21 +54,24 @@ def suppression_features(bipolar: Array, good: npt.NDArray[np.bool_]) -> dict[st
     dict
         ``suppression_share``: time with less than 10 uV in the median derivation. ``low_share``: less than 20 uV.
         ``burst_floor_ratio``: 95th over 10th percentile of the envelope. ``attenuation_share``: time below half of
-        the background (75th percentile of the envelope). ``dips_per_min``: attenuations of at least half a second.
+        the background (75th percentile of the envelope) and below 20 uV (half of a large discharge is no attenuation).
+        ``quiet_share``: suppressed or attenuated. ``dips_per_min``: attenuations of at least half a second.
         ``voltage_uv``: the median envelope.
     """
     global_envelope = _across(envelope(bipolar), good)
     if global_envelope.size < 8:
-        names = ("suppression_share", "low_share", "burst_floor_ratio", "attenuation_share", "dips_per_min",
-                 "voltage_uv")  # fmt: skip
+        names = ("suppression_share", "low_share", "burst_floor_ratio", "attenuation_share", "quiet_share",
+                 "dips_per_min", "voltage_uv")  # fmt: skip
         return dict.fromkeys(names, float("nan"))
     high, low, background = np.percentile(global_envelope, [95, 10, 75])
-    dip = global_envelope < 0.5 * background
+    dip = (global_envelope < 0.5 * background) & (global_envelope < LOW_UV)
+    quiet = dip | (global_envelope < SUPPRESSED_UV)
     return {
         "suppression_share": float((global_envelope < SUPPRESSED_UV).mean()),
         "low_share": float((global_envelope < LOW_UV).mean()),
         "burst_floor_ratio": float(high / max(low, 0.1)),
         "attenuation_share": float(dip.mean()),
+        "quiet_share": float(quiet.mean()),
         "dips_per_min": _dips(dip) * 60.0 / (len(dip) * ENVELOPE_S / 2),
         "voltage_uv": float(np.median(global_envelope)),
     }
