@@ -55,12 +55,12 @@ def latency_table(
         in the same resamples), change_low, change_high, moved (mean distance of the forecasts from those without
         delay), n, events.
     """
-    base = models.predict()
+    base = models.risks()
     plain = list(groups(models.predictions(base)))
     rows: list[dict[str, object]] = []
     for delay in delays_h:
-        risk = base if delay == 0 else models.predict(models.features_of(delayed(cohort, delay)))
-        for before, after in zip(plain, groups(models.predictions(risk)), strict=True):
+        risks = base if delay == 0 else models.risks(models.inputs_of(delayed(cohort, delay)))
+        for before, after in zip(plain, groups(models.predictions(risks)), strict=True):
             rows += _rows(before, after, float(delay), n_boot, seed, level)
     return pd.DataFrame(rows)
 

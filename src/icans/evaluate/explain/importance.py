@@ -14,12 +14,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from icans.core.random import stream
 from icans.evaluate.brier import brier_of_status
 from icans.evaluate.censoring import Floats, HorizonStatus, horizon_status
 from icans.evaluate.discrimination import auc_pairs, safe_ratio
 from icans.evaluate.fold_models import FoldModel, FoldModels
+from icans.forecast.inputs import History, Inputs
 
 
 def permutation_importance(
@@ -45,43 +47,90 @@ def permutation_importance(
         in which both outcomes occur.
     """
     rows = []
-    for fold, model in enumerate(models.models):
-        at = models.outcome["landmark_h"].to_numpy(dtype=float)[model.rows] == landmark_h
-        rows += _of_fold(models, model, fold, model.rows[at], groups, repeats, seed)
+    for fold, model in enumerate(models.at(landmark_h).models):
+        if len(model.outcome) > 1:
+            rows += _of_fold(models, model, fold, groups, repeats, seed)
     return pd.DataFrame(rows, columns=["group", "fold", "auc_loss", "brier_gain", "n", "events"])
 
 
 def _of_fold(
-    models: FoldModels, model: FoldModel, fold: int, mine: np.ndarray, groups: Mapping[str, Sequence[str]],
-    repeats: int, seed: int,
-) -> list[dict[str, object]]:  # fmt: skip
-    table, outcome = models.table.iloc[mine], models.outcome.iloc[mine]
-    if len(table) < 2:
-        return []
+    models: FoldModels, model: FoldModel, fold: int, groups: Mapping[str, Sequence[str]], repeats: int, seed: int
+) -> list[dict[str, object]]:
+    inputs, outcome = model.inputs, model.outcome
     window = float(models.horizon.window(float(outcome["landmark_h"].iloc[0])))
     status = horizon_status(outcome["time_h"], outcome["event"], window)
     if not np.nan_to_num(status.case).any() or not np.nan_to_num(status.control).any():
         return []
-    auc, brier = _numbers(model.fitted.predict(table, models.horizon), status)
+    auc, brier = _numbers(model.fitted.predict(inputs, models.horizon), status)
     events = int(((outcome["event"] == 1) & (outcome["time_h"] <= window)).sum())
+    orders = {
+        group: [stream(seed, "importance", group, fold, k).permutation(len(inputs)) for k in range(repeats)]
+        for group in groups
+    }
     rows: list[dict[str, object]] = []
-    for group, columns in groups.items():
-        present = [c for c in columns if c in table]
-        stacked = []
-        for k in range(repeats):
-            order = stream(seed, "importance", group, fold, k).permutation(len(table))
-            mixed = table.copy()
-            for column in present:
-                mixed[column] = table[column].array[order]
-            stacked.append(mixed)
-        # One question for all permutations: most of a model's time goes into preparing a table.
-        risk = model.fitted.predict(pd.concat(stacked), models.horizon).reshape(repeats, len(table))
-        changed = np.array([_numbers(r, status) for r in risk])
+    for group, risks in _permuted(model, groups, orders, models).items():
+        changed = np.array([_numbers(risk, status) for risk in risks])
         rows.append(
             {"group": group, "fold": fold, "auc_loss": auc - float(changed[:, 0].mean()),
-             "brier_gain": float(changed[:, 1].mean()) - brier, "n": len(table), "events": events}
+             "brier_gain": float(changed[:, 1].mean()) - brier, "n": len(inputs), "events": events}
         )  # fmt: skip
     return rows
+
+
+def _permuted(
+    model: FoldModel, groups: Mapping[str, Sequence[str]], orders: Mapping[str, list[NDArray[np.intp]]],
+    models: FoldModels,
+) -> dict[str, Floats]:  # fmt: skip
+    """Forecasts with a group's columns (and what the stream holds of it) handed to other patients, (orders, n)."""
+    inputs, n = model.inputs, len(model.inputs)
+    tables = _stacked(inputs.table, groups, orders)
+    if inputs.history is None:
+        # One question for everything: most of a model's time goes into preparing a table.
+        asked = Inputs(pd.concat(list(tables.values())), np.tile(inputs.at_h, sum(map(len, orders.values()))))
+        risk = np.split(model.fitted.predict(asked, models.horizon), len(groups))
+        return {group: one.reshape(-1, n) for group, one in zip(groups, risk, strict=True)}
+    found = {}
+    for group, columns in groups.items():
+        channels = {".".join(c.split(".")[:2]) for c in columns}
+        found[group] = np.stack(
+            [
+                model.fitted.predict(
+                    Inputs(tables[group].iloc[k * n : (k + 1) * n], inputs.at_h, _handed(inputs, channels, order)),
+                    models.horizon,
+                )
+                for k, order in enumerate(orders[group])
+            ]
+        )
+    return found
+
+
+def _stacked(
+    table: pd.DataFrame, groups: Mapping[str, Sequence[str]], orders: Mapping[str, list[NDArray[np.intp]]]
+) -> dict[str, pd.DataFrame]:
+    """For each group the table once for every order, the group's columns in that order."""
+    n, found = len(table), {}
+    for group, columns in groups.items():
+        plain = np.tile(np.arange(n), len(orders[group]))
+        mixed = table.iloc[plain].copy()
+        for column in [c for c in columns if c in table]:
+            mixed[column] = table[column].array.take(np.concatenate(orders[group]))
+        found[group] = mixed
+    return found
+
+
+def _handed(inputs: Inputs, channels: set[str], order: NDArray[np.intp]) -> History:
+    """The stream with some channels of the rows' patients handed round in the given order."""
+    assert inputs.history is not None  # the caller looked
+    old = inputs.history
+    code = {name: k for k, name in enumerate(old.patient_ids)}
+    mine = np.array([code[p] for p in inputs.table.index.get_level_values("patient_id")], dtype=np.intp)
+    to = np.arange(len(old.patient_ids))
+    to[mine[order]] = mine  # row i gets what belonged to row order[i]
+    moves = np.isin(old.channel, [k for k, name in enumerate(old.channels) if name in channels])
+    patient = np.where(moves, to[old.patient], old.patient)
+    sort = np.lexsort((old.value, old.available_h, old.channel, old.time_h, patient))
+    return History(old.patient_ids, old.channels, patient[sort], old.channel[sort], old.time_h[sort],
+                   old.available_h[sort], old.value[sort])  # fmt: skip
 
 
 def _numbers(risk: Floats, status: HorizonStatus) -> tuple[float, float]:
