@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 
 from icans.cohort import schema
 from icans.cohort.cohort import Cohort
-from icans.core.errors import NotEstimableError
+from icans.core.errors import DataError, NotEstimableError
 from icans.core.execute import Executor, Serial
 from icans.core.provenance import package_version
 from icans.core.random import stream
 from icans.forecast.blocks import FeatureBlock, FittedBlock, with_blocks
 from icans.forecast.crossval import Design, horizons_for
 from icans.forecast.dataset import CohortStep, Examples, FittedStep, examples_for, table_digest
+from icans.forecast.envelope import Envelope, widened
 from icans.forecast.features import FeatureSpec, features_at
 from icans.forecast.forecast import Forecast, Reason
 from icans.forecast.inputs import Inputs, history
@@ -48,6 +50,12 @@ class FinalModel:
         Fitted blocks whose columns join the feature table.
     training
         Patients, patients with the event, digest of the training tables.
+    envelope
+        What the training cohort looked like: what is new about a patient is told, and widens his interval.
+    card
+        Plain JSON values about the model: how it was validated, what the audit of its cohort said.
+    program, digest
+        Version of the program that trained it; digest of the file that it was read from.
     """
 
     task: Task
@@ -60,11 +68,15 @@ class FinalModel:
     blocks: tuple[FittedBlock, ...]
     training: tuple[int, int, str]
     synthetic: bool
+    envelope: Envelope
+    card: dict[str, Any] = field(default_factory=dict)
+    program: str = field(default_factory=package_version)
+    digest: str = ""
 
     @property
     def version(self) -> str:
-        """Program version and digest of the training data."""
-        return f"icans {package_version()}, training data {self.training[2]}"
+        """Version of the program that trained it and digest of the training data."""
+        return f"icans {self.program}, training data {self.training[2]}"
 
     def forecast(
         self, cohort: Cohort, landmark_h: float, patient_ids: Sequence[str] | None = None
@@ -88,8 +100,12 @@ class FinalModel:
         Raises
         ------
         NotEstimableError
-            The task counts from a patient's own onset, so that a landmark since infusion has no meaning for it.
+            The task counts from a patient's own onset, so that a landmark since infusion has no meaning for it; or
+            the landmark lies before the infusion, or after the end of every horizon.
+        DataError
+            An analyte comes in another unit than the model has learned.
         """
+        self._check(cohort, landmark_h)
         if self.task.anchor != "infusion":
             raise NotEstimableError(f"task {self.task.name!r} counts from onset; it is a study task, not a forecast")
         ids = cohort.patient_ids if patient_ids is None else list(patient_ids)
@@ -107,21 +123,41 @@ class FinalModel:
         made: list[Forecast] = []
         for horizon in self.horizons:
             if float(horizon.window(landmark_h)) > 0:
-                made += self._one_horizon(inputs, horizon, newest, cohort.synthetic)
+                made += self._one_horizon(inputs, horizon, newest, known)
         return made, excluded
+
+    def _check(self, cohort: Cohort, landmark_h: float) -> None:
+        if landmark_h < 0:
+            raise NotEstimableError(
+                f"day {landmark_h / 24:g} lies before the infusion: the model forecasts from the infusion on"
+            )
+        if all(float(h.window(landmark_h)) <= 0 for h in self.horizons):
+            raise NotEstimableError(f"day {landmark_h / 24:g} lies after the end of every horizon of the model")
+        problems = self.envelope.unit_problems(cohort)
+        if problems:
+            raise DataError(problems)
+
+    def used(self, table: pd.DataFrame) -> list[str]:
+        """The features that the fitted model looks at."""
+        seen = Inputs.of(table).only(self.rung.groups).table.columns
+        own = getattr(self.fitted.model, "columns", None)
+        return [name for name in seen if own is None or name in set(own)]
 
     def _inputs(self, known: Cohort, plan: pd.DataFrame, at_h: Floats) -> Inputs:
         table = features_at(known, plan, at_h, self.spec)
         table = with_blocks(table, at_h, known, self.blocks) if self.blocks else table
         return Inputs(table, at_h, history(known, self.spec) if self.rung.uses_history else None)
 
-    def _one_horizon(self, inputs: Inputs, horizon: Horizon, newest: pd.Series, synthetic: bool) -> list[Forecast]:
+    def _one_horizon(self, inputs: Inputs, horizon: Horizon, newest: pd.Series, known: Cohort) -> list[Forecast]:
         table, landmark = inputs.table, float(inputs.at_h[0])
         risk = self.fitted.predict(inputs, horizon)
         low, high = np.full_like(risk, np.nan), np.full_like(risk, np.nan)
         if self.refits:
             drawn = np.stack([model.predict(inputs, horizon) for model in self.refits])
             low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+        used = self.used(table)
+        notes = self.envelope.notes_of(known, table, used)
+        low, high = widened(risk, low, high, notes)
         reasons = self.fitted.reasons(inputs, horizon)
         parts = reasons.to_dict("records") if reasons.shape[1] else [{}] * len(table)
         values = table.to_dict("records")
@@ -139,7 +175,8 @@ class FinalModel:
                 newest_data_h=float(newest.get(patient, np.nan)),
                 model=self.rung.name,
                 version=self.version,
-                synthetic=self.synthetic or synthetic,
+                synthetic=self.synthetic or known.synthetic,
+                notes=tuple(note.text for note in notes[k]),
             )
             for k, patient in enumerate(table.index.get_level_values("patient_id"))
         ]
@@ -185,8 +222,11 @@ def fit_final(
     events = int(outcome.loc[outcome["event"] == 1, "patient_id"].nunique())
     training = (int(outcome["patient_id"].nunique()), events, table_digest([data.outcome, data.table])[:16])
     kept = tuple(model for model in drawn if model is not None)
-    return FinalModel(task, rung, spec, horizons, fitted, kept, tuple(fitted_steps), fitted_blocks, training,
-                      cohort.synthetic)  # fmt: skip
+    return FinalModel(
+        task=task, rung=rung, spec=spec, horizons=horizons, fitted=fitted, refits=kept, steps=tuple(fitted_steps),
+        blocks=fitted_blocks, training=training, synthetic=cohort.synthetic,
+        envelope=Envelope.of(cohort, data.table, data.outcome),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,9 @@ class Forecast:
         When the newest row used became known, NaN when there was none.
     synthetic
         True when the training or the patient's data were simulated.
+    notes
+        Why the number may be wrong for this patient: what is new to the model, what is missing. The interval is
+        widened for what is new.
     """
 
     patient_id: str
@@ -63,6 +66,7 @@ class Forecast:
     model: str
     version: str
     synthetic: bool = False
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; a number that is not there is None."""
@@ -74,7 +78,7 @@ class Forecast:
         numbers = ("low", "high", "newest_data_h")
         fields = dict(value) | {name: float("nan") if value[name] is None else value[name] for name in numbers}
         reasons = tuple(Reason(**reason) for reason in value["reasons"])
-        return cls(**(fields | {"reasons": reasons}))
+        return cls(**(fields | {"reasons": reasons, "notes": tuple(value.get("notes", ()))}))
 
 
 def write_forecasts(path: Path | str, forecasts: Sequence[Forecast]) -> None:
@@ -109,8 +113,8 @@ def read_forecasts(path: Path | str) -> list[Forecast]:
 
 
 def to_frame(forecasts: Sequence[Forecast]) -> pd.DataFrame:
-    """One row per forecast; the reasons as a JSON text."""
-    rows = [{**f.as_dict(), "reasons": json.dumps(f.as_dict()["reasons"])} for f in forecasts]
+    """One row per forecast; reasons and notes as JSON texts."""
+    rows = [{**(d := f.as_dict()), **{name: json.dumps(d[name]) for name in ("reasons", "notes")}} for f in forecasts]
     frame = pd.DataFrame(rows, columns=list(Forecast.__slots__))
     numbers = ["landmark_h", "horizon_h", "risk", "low", "high", "data_cutoff_h", "newest_data_h"]
     return frame.astype(dict.fromkeys(numbers, "float64"))
@@ -120,7 +124,7 @@ def from_frame(frame: pd.DataFrame) -> list[Forecast]:
     """The inverse of :func:`to_frame`."""
     rows = frame.to_dict("records")
     return [
-        Forecast(**{**row, "synthetic": bool(row["synthetic"]),
+        Forecast(**{**row, "synthetic": bool(row["synthetic"]), "notes": tuple(json.loads(row.get("notes", "[]"))),
                     "reasons": tuple(Reason(**reason) for reason in json.loads(row["reasons"]))})
         for row in rows
     ]  # fmt: skip
