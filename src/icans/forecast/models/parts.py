@@ -39,7 +39,11 @@ KINDS: dict[str, str] = {
     "network": f"{_MODELS}.network",
     "discrete": f"{_MODELS}.discrete",
     "grades": f"{_MODELS}.grades",
+    "multistate": "icans.forecast.multistate_cox",
     "stack": "icans.forecast.integrate.stack",
+    "transfer": "icans.forecast.transfer.recalibrate",
+    "update": "icans.forecast.transfer.update",
+    "group_effects": "icans.forecast.transfer.group_effects",
 }
 
 
