@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from icans.cohort import schema
 from icans.signals.mri.atlas import atlas, regions
-from icans.signals.mri.measure import Examination, measure
+from icans.signals.mri.examination import Examination
+from icans.signals.mri.measure import measure
 from icans.signals.mri.phantom import Spot, phantom
 from icans.study.eeg_rows import Placing
 from icans.study.mri_rows import mri_rows
@@ -36,7 +37,7 @@ def head(moved):
 
 @pytest.fixture(scope="module")
 def result(head):
-    return measure(Examination(t1=head.t1, flair=head.flair, one_space=True))
+    return measure(Examination(t1=head.t1, flair=head.flair, one_space=True)).result
 
 
 def test_lesions_have_their_volume_and_their_region(head, result):
@@ -51,7 +52,7 @@ def test_lesions_have_their_volume_and_their_region(head, result):
 
 def test_a_head_without_lesions_has_none(moved):
     clean = phantom((), spacing=3.0, to_mni=moved, seed=4)
-    table = measure(Examination(t1=clean.t1, flair=clean.flair, one_space=True)).table
+    table = measure(Examination(t1=clean.t1, flair=clean.flair, one_space=True, to_mni=moved)).result.table
     assert (table["flair_ml"] == 0.0).all()
 
 

@@ -8,62 +8,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from icans.core.errors import DataError, Problem
+from icans.core.errors import NotEstimableError
 from icans.signals.eeg.flags import Flag
 from icans.signals.mri import thresholds
-from icans.signals.mri.atlas import Labels, on_grid, regions
-from icans.signals.mri.lesions import Lesions, by_threshold, from_mask
-from icans.signals.mri.outline import Outline, outline, refuse_non_brain
-from icans.signals.mri.registration import Registration, align, to_template
+from icans.signals.mri.atlas import Labels, on_grid, regions, right_side
+from icans.signals.mri.contrast import enhancing, gain
+from icans.signals.mri.diffusion import Diffusion, diffusion, in_mm2_s, shares
+from icans.signals.mri.examination import Examination, Placed, Placement, follow, place
+from icans.signals.mri.fluid import fluid_change, fluid_ml, zones
+from icans.signals.mri.focality import focality
+from icans.signals.mri.lesions import Lesions, by_threshold, carry_mask, from_mask
+from icans.signals.mri.outline import Mask
+from icans.signals.mri.perfusion import flow_columns
 from icans.signals.mri.shading import evened
-from icans.signals.mri.volume import Array, Volume, gather_flags
+from icans.signals.mri.volume import gather_flags
 
-#: A rigid shift between images of one examination beyond this is told, mm.
-SHIFT_MM = 20.0
-
-
-@dataclass(frozen=True)
-class Examination:
-    """The images of one patient at one time; any may be missing, but T1 or FLAIR must be there.
-
-    Attributes
-    ----------
-    t1, flair, adc, t1_post, cbf
-        T1 before contrast, FLAIR, map of diffusion (mm2/s or a power of ten of it), T1 after contrast, and map of
-        blood flow (mL/100 g/min).
-    lesions
-        Lesions drawn elsewhere, in the space of the FLAIR image (of T1 without one).
-    brain
-        Brain mask made elsewhere, in the space of T1 (of FLAIR without one).
-    tumour
-        A tumour known before, in the space of T1 (of FLAIR without one).
-    one_space
-        The images share the scanner's space and the patient did not move: no rigid alignment is done.
-    """
-
-    t1: Volume | None = None
-    flair: Volume | None = None
-    adc: Volume | None = None
-    t1_post: Volume | None = None
-    cbf: Volume | None = None
-    lesions: Volume | None = None
-    brain: Volume | None = None
-    tumour: Volume | None = None
-    one_space: bool = False
-
-    @property
-    def reference(self) -> Volume:
-        """The image that is registered to the template: T1, else FLAIR.
-
-        Raises
-        ------
-        DataError
-            Neither is there.
-        """
-        found = self.t1 or self.flair
-        if found is None:
-            raise DataError([Problem("examination", None, None, None, "a T1 or a FLAIR image", "Give one of them.")])
-        return found
+Columns = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -74,13 +34,14 @@ class RegionTable:
     ----------
     table
         One row a region and one for the whole brain (``region``), columns by measure; ``_low`` and ``_high`` bound a
-        measure over the sweep of thresholds and of an error of the region's borders.
+        measure over the sweep of thresholds and of an error of the region's borders (quartiles for blood flow). They
+        are no confidence intervals: nobody knows the error on patients.
     whole
-        Measures that have no region (fluid, focality).
+        Measures that have no region (fluid, focality), with their ranges.
     flags
         What a reader must know.
     about
-        How it was made: registration, thresholds, names of the images.
+        How it was made: registration, thresholds, where the lesions come from.
     """
 
     table: pd.DataFrame
@@ -88,123 +49,198 @@ class RegionTable:
     flags: tuple[Flag, ...]
     about: dict[str, Any] = field(default_factory=dict)
 
-
-def regional_volume(mask: np.ndarray, labels: Labels, voxel_ml: float) -> dict[str, float]:
-    """Volume of a mask in every region and in the whole brain, mL."""
-    counts = np.bincount(labels[mask], minlength=256)
-    found = {r.name: float(counts[r.code]) * voxel_ml for r in regions()}
-    found["brain"] = float(mask.sum()) * voxel_ml
-    return found
-
-
-def shifts() -> list[tuple[float, float, float]]:
-    """Errors of the borders that are tried: none, and one step along each axis both ways, MNI mm."""
-    step = thresholds.value("border_mm")
-    moved = [tuple(float(s) for s in sign * step * np.eye(3)[axis]) for axis in range(3) for sign in (-1, 1)]
-    return [(0.0, 0.0, 0.0), *moved]  # type: ignore[list-item]
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain JSON values; measures without a value are null."""
+        table = self.table.astype(object).where(self.table.notna(), None)
+        whole = {name: value if np.isfinite(value) else None for name, value in self.whole.items()}
+        return {
+            "regions": table.to_dict(orient="records"),
+            "whole": whole,
+            "flags": [flag.as_dict() for flag in self.flags],
+            "about": self.about,
+        }
 
 
 @dataclass(frozen=True)
-class Placed:
-    """An image in its place: its transform to MNI space, its masks and its labels."""
+class Measured:
+    """The table, and the images and lesions that it was made from (for figures and further measures)."""
 
-    image: Volume
-    to_mni: Array
-    found: Outline
-
-
-def place(exam: Examination, *, seed: int = 1) -> tuple[dict[str, Placed], Registration, list[Flag]]:
-    """Every image of an examination registered: the reference to the template, the others to the reference.
-
-    Raises
-    ------
-    DataError
-        No image to register, or the reference does not look like a brain.
-    """
-    reference = exam.reference
-    affine = to_template(reference, seed=seed)
-    given = None
-    if exam.brain is not None:
-        given = from_mask(exam.brain, reference).mask
-    first = outline(reference, affine.matrix, given)
-    refuse_non_brain(reference, affine.matrix, affine.information, first.brain)
-    placed: dict[str, Placed] = {}
-    flags: list[Flag] = []
-    for name in ("t1", "flair", "adc", "t1_post", "cbf"):
-        image = getattr(exam, name)
-        if image is None:
-            continue
-        if image is reference:
-            placed[name] = Placed(image, affine.matrix, first)
-            continue
-        rigid = np.eye(4) if exam.one_space else align(image, reference, seed=seed).matrix
-        moved = float(np.linalg.norm(rigid[:3, 3]))
-        if moved > SHIFT_MM:
-            flags.append(Flag("align.far", "doubt", f"lies {moved:.0f} mm from the reference image", image.name))
-        placed[name] = Placed(
-            image, affine.matrix @ rigid, _follow(image, affine.matrix @ rigid, rigid, reference, first)
-        )
-    return placed, affine, flags
+    result: RegionTable
+    placement: Placement
+    home: Placed
+    lesions: Lesions | None
 
 
-def _follow(image: Volume, to_mni: Array, rigid: Array, reference: Volume, first: Outline) -> Outline:
-    """The reference's masks on the grid of another image."""
-    from icans.signals.mri.lesions import carry_mask
-
-    brain = carry_mask(reference.with_data(first.brain), image, rigid)
-    inside = carry_mask(reference.with_data(first.inside), image, rigid)
-    return Outline(brain, inside, on_grid(image, to_mni))
-
-
-def measure(exam: Examination, *, seed: int = 1) -> RegionTable:
+def measure(exam: Examination, *, before: Examination | None = None, seed: int = 1) -> Measured:
     """Measure one examination.
 
     Parameters
     ----------
+    before
+        An earlier examination (the baseline): the change of fluid is then told.
     seed
         Of the voxels that registration draws.
 
     Raises
     ------
     DataError
-        No T1 or FLAIR, or an image that is no brain.
+        No T1 or FLAIR, an image that is no brain, or a map or mask that is none.
     IcansError
         An optional package is missing.
     """
-    placed, affine, flags = place(exam, seed=seed)
-    home = placed["flair"] if "flair" in placed else placed["t1"]
-    table = pd.DataFrame({"region": [*(r.name for r in regions()), "brain"]}).set_index("region")
-    table["volume_ml"] = pd.Series(regional_volume(home.found.brain, home.found.labels, home.image.voxel_ml))
-    lesions = _lesions(exam, placed, home)
+    placement = place(exam, seed=seed)
+    images, flags = placement.images, list(placement.flags)
+    home = images["flair"] if "flair" in images else images["t1"]
+    lesions = _lesions(exam, home)
+    columns: Columns = {"volume_ml": _volumes(home.found.brain, home.found.labels, home.image.voxel_ml)}
+    whole: dict[str, float] = {}
     if lesions is not None:
         flags += lesions.flags
-        for column, values in lesion_columns(lesions, home, table["volume_ml"]).items():
-            table[column] = pd.Series(values)
-    return RegionTable(
-        table.reset_index(),
-        {},
-        tuple(dict.fromkeys((*gather_flags([p.image for p in placed.values()]), *flags))),
-        {"information": affine.information, "to_mni": affine.matrix.tolist()},
-    )
+        columns |= _lesion_columns(lesions, home, columns["volume_ml"])
+    if "adc" in images:
+        flags += _add_diffusion(columns, whole, images["adc"], home, lesions)
+    if "t1_post" in images and "t1" in images:
+        flags += _guarded("contrast", lambda: columns.update(_contrast_columns(images["t1"], images["t1_post"])))
+    if "cbf" in images:
+        columns |= flow_columns(images["cbf"].image, images["cbf"].found)
+    if before is not None:
+        flags += _guarded("fluid", lambda: whole.update(_fluid(exam, before, images, seed)))
+    if exam.tumour is not None and lesions is not None:
+        flags += _guarded("focality", lambda: whole.update(_focality(exam, home, lesions)))
+    table = pd.DataFrame(columns)
+    table = table.loc[[*(r.name for r in regions()), "brain"]].rename_axis("region").reset_index()
+    told = dict.fromkeys((*gather_flags([p.image for p in images.values()]), *flags))
+    about = _about(exam, placement, home, lesions)
+    return Measured(RegionTable(table, whole, tuple(told), about), placement, home, lesions)
 
 
-def _lesions(exam: Examination, placed: dict[str, Placed], home: Placed) -> Lesions | None:
+def _lesions(exam: Examination, home: Placed) -> Lesions | None:
     if exam.lesions is not None:
         return from_mask(exam.lesions, home.image)
-    if "flair" not in placed:
+    if exam.flair is None:
         return None
     return by_threshold(evened(home.image, home.found.brain), home.found)
 
 
-def lesion_columns(lesions: Lesions, home: Placed, volumes: pd.Series) -> dict[str, dict[str, float]]:
-    """Volume of lesions in every region with its range over thresholds and borders, and their share of the region."""
-    scale = home.image.voxel_ml
-    best = regional_volume(lesions.mask, home.found.labels, scale)
-    others = [regional_volume(mask, home.found.labels, scale) for mask in lesions.sweep.values()]
-    others += [
-        regional_volume(lesions.mask, on_grid(home.image, home.to_mni, shift), scale) for shift in shifts()[1:]
-    ]  # fmt: skip
-    low = {name: min(best[name], *(o[name] for o in others)) for name in best}
-    high = {name: max(best[name], *(o[name] for o in others)) for name in best}
-    share = {name: best[name] / volumes[name] if volumes[name] > 0 else float("nan") for name in best}
-    return {"flair_ml": best, "flair_ml_low": low, "flair_ml_high": high, "flair_share": share}
+def _volumes(mask: Mask, labels: Labels, voxel_ml: float) -> dict[str, float]:
+    """Volume of a mask in every region and in the whole brain, mL."""
+    counts = np.bincount(labels[mask], minlength=256)
+    found = {r.name: float(counts[r.code]) * voxel_ml for r in regions()}
+    return {**found, "brain": float(mask.sum()) * voxel_ml}
+
+
+def _shifts() -> list[tuple[float, float, float]]:
+    """Errors of the borders that are tried: one step along each axis both ways, MNI mm."""
+    step = thresholds.value("border_mm")
+    steps = (step * sign * np.eye(3)[axis] for axis in range(3) for sign in (-1, 1))
+    return [(float(s[0]), float(s[1]), float(s[2])) for s in steps]
+
+
+def _ranged(column: str, mask: Mask, sweep: dict[float, Mask], where: Placed) -> Columns:
+    """Regional volumes of a mask, and their range over its sweep and over errors of the borders."""
+    scale = where.image.voxel_ml
+    best = _volumes(mask, where.found.labels, scale)
+    others = [_volumes(other, where.found.labels, scale) for other in sweep.values()]
+    if mask.any():
+        others += [_volumes(mask, on_grid(where.image, where.to_mni, shift), scale) for shift in _shifts()]
+    return {
+        column: best,
+        f"{column}_low": {name: min(best[name], *(o[name] for o in others)) if others else best[name] for name in best},
+        f"{column}_high": {
+            name: max(best[name], *(o[name] for o in others)) if others else best[name] for name in best
+        },
+    }
+
+
+def _lesion_columns(lesions: Lesions, home: Placed, volumes: dict[str, float]) -> Columns:
+    columns = _ranged("flair_ml", lesions.mask, lesions.sweep, home)
+    best = columns["flair_ml"]
+    columns["flair_share"] = {n: best[n] / volumes[n] if volumes[n] > 0 else float("nan") for n in best}
+    right = _volumes(lesions.mask & right_side(home.image, home.to_mni), home.found.labels, home.image.voxel_ml)
+    columns["flair_right_share"] = {n: right[n] / best[n] if best[n] > 0 else float("nan") for n in best}
+    return columns
+
+
+def _add_diffusion(
+    columns: Columns, whole: dict[str, float], placed: Placed, home: Placed, lesions: Lesions | None
+) -> list[Flag]:
+    """Shares of low and high diffusion: in every region, and in the lesions."""
+    image, flags = in_mm2_s(placed.image, placed.found.brain)
+    seen = diffusion(image, placed.found)
+    inside = None
+    if lesions is not None and lesions.mask.any():
+        move = np.linalg.inv(home.to_reference) @ placed.to_reference
+        inside = carry_mask(home.image.with_data(lesions.mask), image, move) & seen.tissue
+    for kind, sweep in (("adc_low", seen.low), ("adc_high", seen.high)):
+        chosen = thresholds.value(kind)
+        found = shares(sweep, chosen, seen.tissue, placed.found)
+        for position, suffix in enumerate(("", "_low", "_high")):
+            columns[f"{kind}_share{suffix}"] = {name: values[position] for name, values in found.items()}
+        if inside is not None and inside.any():
+            whole |= _lesion_shares(kind, sweep, chosen, inside, seen)
+    return flags
+
+
+def _lesion_shares(
+    kind: str, sweep: dict[float, Mask], chosen: float, inside: Mask, seen: Diffusion
+) -> dict[str, float]:
+    values = {cut: float((mask & inside).sum() / inside.sum()) for cut, mask in sweep.items()}
+    name = f"lesion_{kind}_share"
+    return {name: values[chosen], f"{name}_low": min(values.values()), f"{name}_high": max(values.values())}
+
+
+def _contrast_columns(before: Placed, after: Placed) -> Columns:
+    move = np.linalg.inv(before.to_reference) @ after.to_reference
+    relative = gain(before.image, after.image, after.found, move)
+    masks = enhancing(relative, after.image, after.found)
+    return _ranged("enhancing_ml", masks[thresholds.value("enhancement_share")], masks, after)
+
+
+def _fluid(exam: Examination, before: Examination, images: dict[str, Placed], seed: int) -> dict[str, float]:
+    """Change of fluid between the same kind of image then and now."""
+    kind = next((k for k in ("t1", "flair") if getattr(exam, k) is not None and getattr(before, k) is not None), None)
+    if kind is None:
+        raise NotEstimableError("the change of fluid needs T1 then and now, or FLAIR then and now")
+    now = images[kind]
+    then = follow(getattr(before, kind), now, seed=seed)
+    volumes = []
+    for one in (now, then):
+        even = evened(one.image, one.found.brain)
+        volumes.append(fluid_ml(even, one.found.labels, zones(one.found.inside, one.found.labels, even.spacing)))
+    answer: dict[str, float] = {}
+    for name, change in fluid_change(*volumes).items():
+        answer |= {f"{name}_change": change.share, f"{name}_change_low": change.low, f"{name}_change_high": change.high}
+    return answer
+
+
+def _focality(exam: Examination, home: Placed, lesions: Lesions) -> dict[str, float]:
+    assert exam.tumour is not None
+    tumour = carry_mask(exam.tumour, home.image, home.to_reference)
+    found = focality(lesions.mask, tumour, home.found.brain, home.image)
+    return {
+        "near_tumour_share": found.share, "near_tumour_share_low": found.share_low,
+        "near_tumour_share_high": found.share_high, "focality": found.index, "focality_low": found.index_low,
+        "focality_high": found.index_high, "tumour_distance_mm": found.median_mm,
+    }  # fmt: skip
+
+
+def _guarded(code: str, step: Any) -> list[Flag]:
+    """Run a step that may find nothing to measure; then a flag says why, and the rest stands."""
+    try:
+        step()
+    except NotEstimableError as error:
+        return [Flag(f"{code}.not_measured", "note", str(error))]
+    return []
+
+
+def _about(exam: Examination, placement: Placement, home: Placed, lesions: Lesions | None) -> dict[str, Any]:
+    source = "none" if lesions is None else "threshold" if exam.lesions is None else "a mask made elsewhere"
+    return {
+        "lesions": source,
+        "lesions_on": home.image.name,
+        "images": {name: placed.image.name for name, placed in placement.images.items()},
+        "mutual_information": placement.registration.information,
+        "to_mni": placement.registration.matrix.tolist(),
+        "thresholds": {name: entry["value"] for name, entry in thresholds.table().items()},
+        "accuracy": "measured on phantoms only; nothing is claimed for lesions of patients",
+    }

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icans.core.errors import DataError, Problem
+from icans.signals.mri import thresholds
 from icans.signals.mri.atlas import CSF_CODE, Labels, on_grid, template
 from icans.signals.mri.volume import Array, Volume
 
@@ -107,3 +108,13 @@ def refuse_non_brain(image: Volume, to_mni: Array, information: float, brain: Ma
         found.append(Problem(image.name, None, "brain volume", f"{millilitres:.0f} mL", expected, remedy))
     if found:
         raise DataError(found)
+
+
+def large_pieces(mask: Mask, voxel_ml: float) -> Mask:
+    """The mask without connected pieces too small to be more than noise."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    large = np.bincount(parts.ravel()) * voxel_ml >= thresholds.value("smallest_ml")
+    large[0] = False
+    return np.asarray(large[parts])

@@ -49,7 +49,7 @@ class Registration:
         return float(np.linalg.norm(self.matrix[:3, 3]))
 
 
-def to_template(moving: Volume, *, seed: int = 1, samples: float = 0.2) -> Registration:
+def to_template(moving: Volume, *, seed: int = 1, samples: float = 0.2, start: Array | None = None) -> Registration:
     """Affine transform of a head to MNI space.
 
     Parameters
@@ -58,6 +58,8 @@ def to_template(moving: Volume, *, seed: int = 1, samples: float = 0.2) -> Regis
         A T1, T2, FLAIR or other image of the head; contrast need not be that of the template.
     seed, samples
         Seed of the voxels drawn, and their share.
+    start
+        Shape (4, 4): a transform made elsewhere. It is kept as it is; only its fit is computed.
 
     Raises
     ------
@@ -65,7 +67,22 @@ def to_template(moving: Volume, *, seed: int = 1, samples: float = 0.2) -> Regis
         SimpleITK or nilearn is not installed.
     """
     fixed, mask = template(2)
+    if start is not None:
+        return Registration(np.asarray(start, dtype=float), fit_of(moving, start), 0)
     return _register(fixed, moving, mask=mask, kind="affine", seed=seed, samples=samples)
+
+
+def fit_of(moving: Volume, matrix: Array) -> float:
+    """Mattes mutual information of a head with the template under a transform (4 x 4, head to MNI millimetres)."""
+    sitk = need("SimpleITK")
+    fixed, mask = template(2)
+    given = _FLIP @ np.linalg.inv(matrix) @ _FLIP
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix(given[:3, :3].ravel().tolist())
+    affine.SetTranslation(given[:3, 3].tolist())
+    method = _metric(sitk, _skull(sitk, mask), 1.0, 0)
+    method.SetInitialTransform(affine)
+    return -float(method.MetricEvaluate(_image(sitk, fixed), _image(sitk, moving)))
 
 
 def align(moving: Volume, fixed: Volume, *, seed: int = 1, samples: float = 0.1) -> Registration:
@@ -78,10 +95,7 @@ def _register(
 ) -> Registration:
     sitk = need("SimpleITK")
     still, mobile = _image(sitk, fixed), _image(sitk, moving)
-    outline = None
-    if mask is not None:
-        inside = sitk.Cast(_image(sitk, mask) > 0.5, sitk.sitkUInt8)
-        outline = sitk.BinaryDilate(inside, [round(SKULL_MM / edge) for edge in mask.spacing])
+    outline = None if mask is None else _skull(sitk, mask)
     # About 2 mm is enough for either: what is left is far below the size of a region.
     fine = max(1, round(2.0 / max(fixed.spacing)))
     start, found, tried = None, -np.inf, 0
@@ -116,6 +130,12 @@ def _image(sitk: Any, source: Volume) -> Any:
     return image
 
 
+def _skull(sitk: Any, mask: Volume) -> Any:
+    """The template's brain with what lies just around it."""
+    inside = sitk.Cast(_image(sitk, mask) > 0.5, sitk.sitkUInt8)
+    return sitk.BinaryDilate(inside, [round(SKULL_MM / edge) for edge in mask.spacing])
+
+
 def _starts(sitk: Any, still: Any, mobile: Any, whole_head: bool) -> list[Any]:
     """Rigid starts: as the scanner says, by centres of mass, and those moved along the body."""
     centred = sitk.CenteredTransformInitializer(
@@ -144,6 +164,20 @@ def _run(
     seed: int,
 ) -> tuple[Any, float, int]:
     """One optimisation over the levels given: the transform, the mutual information and the number of steps."""
+    method = _metric(sitk, outline, samples, seed)
+    method.SetOptimizerAsRegularStepGradientDescent(2.0, 1e-3, 150, relaxationFactor=0.6)
+    method.SetOptimizerScalesFromPhysicalShift()
+    spacing = min(still.GetSpacing())
+    method.SetShrinkFactorsPerLevel(list(shrink))
+    method.SetSmoothingSigmasPerLevel([0.5 * s * spacing if s > 1 else 0.0 for s in shrink])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.SetInitialTransform(start, inPlace=True)
+    method.Execute(still, mobile)
+    return start, -float(method.GetMetricValue()), int(method.GetOptimizerIteration())
+
+
+def _metric(sitk: Any, outline: Any, samples: float, seed: int) -> Any:
+    """Mutual information as the thing to improve."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
     if samples < 1:
@@ -155,18 +189,9 @@ def _run(
     if outline is not None:
         method.SetMetricFixedMask(outline)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(2.0, 1e-3, 150, relaxationFactor=0.6)
-    method.SetOptimizerScalesFromPhysicalShift()
-    spacing = min(still.GetSpacing())
-    method.SetShrinkFactorsPerLevel(list(shrink))
-    method.SetSmoothingSigmasPerLevel([0.5 * s * spacing if s > 1 else 0.0 for s in shrink])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    method.SetInitialTransform(start, inPlace=True)
     # One thread: the sum of the metric then does not depend on how threads were scheduled.
     method.SetNumberOfThreads(1)
-    method.SetGlobalDefaultNumberOfThreads(1)
-    method.Execute(still, mobile)
-    return start, -float(method.GetMetricValue()), int(method.GetOptimizerIteration())
+    return method
 
 
 def _matrix(transform: Any) -> Array:
