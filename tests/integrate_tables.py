@@ -9,9 +9,7 @@ import pandas as pd
 
 from icans.core.random import stream
 from icans.forecast.integrate.members import expert_model, experts
-from icans.forecast.integrate.modalities import MODALITIES
 from icans.forecast.integrate.stack import Stack
-from icans.forecast.ladder import Rung
 from icans.forecast.outcomes import Horizon
 
 #: Settings that make a logistic model quick to fit.
@@ -84,5 +82,4 @@ def truth(
 def quick_stack(table: pd.DataFrame, **options: object) -> Stack:
     """The integration layer with experts that try two penalties."""
     model = expert_model(QUICK["penalties"], QUICK["inner_folds"])
-    rungs = {m.name: Rung(m.name, "", model) for m in MODALITIES}
-    return Stack(experts(table, rungs=rungs), folds=3, spreads=(0.0, 2.0), **options)
+    return Stack(experts(table, models={"": model}), folds=3, spreads=(0.0, 2.0), **options)

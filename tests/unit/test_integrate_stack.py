@@ -55,7 +55,7 @@ def test_a_modality_is_there_when_any_value_is_and_counts_are_no_value():
 def test_another_table_of_modalities_may_be_given():
     table = (Modality("all_labs", "", ("lab",)), Modality("rest", "", ("static", "eeg", "mech")))
     names = [m.name for m in experts(DATA.table, table)]
-    assert names == ["all_labs", "rest"]
+    assert names == ["all_labs", "all_labs.trees", "rest", "rest.trees"]
     with pytest.raises(ValueError, match="names of their own"):
         Stack(table=(table[0], table[0]))
     with pytest.raises(ValueError, match="positive"):

@@ -7,7 +7,7 @@ the incidence among them is higher; the deviation leaves that out, so that havin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -20,7 +20,8 @@ from icans.forecast.inputs import Inputs
 from icans.forecast.integrate.modalities import MODALITIES, Modality, availability, columns_of, shown
 from icans.forecast.ladder import Rung
 from icans.forecast.models import parts
-from icans.forecast.models.base import DayBaseline, Fitted, last_value_columns
+from icans.forecast.models.base import DayBaseline, Fitted, Forecaster, last_value_columns, summary_columns
+from icans.forecast.models.boosting import Boosting
 from icans.forecast.models.logistic import LastValueLogistic
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
@@ -38,6 +39,7 @@ MAX_DEVIATION = 5.0
 #: Penalties that an expert tries: coarser than the ladder's, because every expert is fitted once more for each fold of
 #: the stack, and the stack's weights forgive an expert that is a little too bold or too shy.
 EXPERT_PENALTIES = (10.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+EXPERT_TREES = (0, 10, 20, 40, 80)
 
 
 @dataclass(frozen=True)
@@ -229,9 +231,9 @@ def experts(
     features: pd.DataFrame,
     table: Sequence[Modality] = MODALITIES,
     *,
-    rungs: dict[str, Rung] | None = None,
+    models: Mapping[str, Forecaster] | None = None,
 ) -> tuple[Member, ...]:
-    """An expert for each modality that has a column: ridge logistic regression on its own columns by default.
+    """Experts for each modality that has a column, on its own columns.
 
     Parameters
     ----------
@@ -239,22 +241,30 @@ def experts(
         A feature table (only its column names count).
     table
         The modalities.
-    rungs
-        Another model for a modality, by its name; the member keeps the modality's name.
+    models
+        What each modality gets, by a name for the model: an expert is named ``<modality>`` under the empty name, else
+        ``<modality>.<name>``. None: :func:`expert_models`. They share the modality's prior weight.
     """
     names = [str(c) for c in features.columns]
+    wanted = expert_models() if models is None else models
     made = []
     for modality in table:
         if not columns_of(names, modality.name, table):
             continue
-        default = Rung(modality.name, f"ridge logistic on {modality.label}", expert_model())
-        rung = replace((rungs or {}).get(modality.name, default), name=modality.name)
-        made.append(Member(rung, modality.name, tuple(table), modality.weight))
+        for name, model in wanted.items():
+            label = f"{modality.name}.{name}" if name else modality.name
+            rung = Rung(label, f"expert on {modality.label}", model)
+            made.append(Member(rung, modality.name, tuple(table), modality.weight / len(wanted)))
     return tuple(made)
 
 
+def expert_models() -> dict[str, Forecaster]:
+    """Ridge logistic regression on newest values, and small boosted trees on summaries (named ``trees``)."""
+    return {"": expert_model(), "trees": Boosting(trees=EXPERT_TREES, columns=summary_columns)}
+
+
 def expert_model(penalties: tuple[float, ...] = EXPERT_PENALTIES, inner_folds: int = 3) -> LastValueLogistic:
-    """The model of an expert unless another is given."""
+    """The logistic model of an expert."""
     return LastValueLogistic(penalties=penalties, columns=expert_columns, inner_folds=inner_folds)
 
 

@@ -177,13 +177,13 @@ class FittedStack:
         return pd.DataFrame(self.combiner.weights(self._present(inputs)), index=inputs.table.index, columns=names)
 
     def contributions(self, table: pd.DataFrame | Inputs, horizon: Horizon | float) -> pd.DataFrame:
-        """The forecast taken apart, exactly: log odds of the day, each member's part, calibration, coherence.
+        """The forecast taken apart, exactly: log odds of the day, each modality's part, calibration, coherence.
 
         Returns
         -------
         DataFrame
-            Columns ``day``, the members, ``calibration`` (the shift that was learned), ``coherence`` (what the other
-            horizons changed). The row sum is the log odds of :meth:`predict`.
+            Columns ``day``, the modalities (and whole rungs by name), ``calibration`` (the shift that was learned),
+            ``coherence`` (what the other horizons changed). The row sum is the log odds of :meth:`predict`.
         """
         inputs, position = Inputs.of(table), self._position(horizon)
         day, deviation = self._said(inputs)
@@ -191,25 +191,27 @@ class FittedStack:
         raw = day + shift + added.sum(axis=1)
         final = self._coherent(inputs, expit(raw))[:, position]
         columns = {"day": day[:, position]}
-        columns |= {m.name: added[:, j, position] for j, m in enumerate(self.members)}
+        for j, member in enumerate(self.members):
+            name = member.modality or member.name
+            columns[name] = columns.get(name, 0.0) + added[:, j, position]
         columns |= {"calibration": shift[:, position]}
         columns |= {"coherence": log_odds(final) - log_odds(expit(raw[:, position]))}
         return pd.DataFrame(columns, index=inputs.table.index)
 
     def missing(self, table: pd.DataFrame | Inputs, horizon: Horizon | float) -> pd.DataFrame:
-        """What each member that has nothing to see would typically have moved (one SD of log odds); 0 where it has.
+        """What each modality that a row does not have would typically have moved (one SD of log odds); 0 where it has.
 
-        The weights are those that would hold if that member alone were added.
+        The weights are those that would hold if that modality alone were added.
         """
         inputs, position = Inputs.of(table), self._position(horizon)
         present = self._present(inputs)
         moved = {}
-        for j, member in enumerate(self.members):
-            more = present.copy()
-            more[:, j] = True
-            weights = self.combiner.weights(more)
-            size = self.combiner.strength(weights) * weights[:, j] * self.spread[j, position]
-            moved[member.name] = np.where(present[:, j], 0.0, size)
+        for name in dict.fromkeys(m.modality or m.name for m in self.members):
+            mine = np.array([(m.modality or m.name) == name for m in self.members])
+            weights = self.combiner.weights(present | mine)
+            # Experts of one modality say much the same: their typical movements are added, not their squares.
+            size = self.combiner.strength(weights) * (weights[:, mine] @ self.spread[mine, position])
+            moved[name] = np.where(present[:, mine].any(axis=1), 0.0, size)
         return pd.DataFrame(moved, index=inputs.table.index)
 
     def reasons(self, table: pd.DataFrame | Inputs, horizon: Horizon | float) -> pd.DataFrame:

@@ -234,5 +234,5 @@ def _voices(weights: Floats) -> tuple[Floats, Floats]:
 
 
 def _available(deviation: Floats) -> Mask:
-    """A member speaks in a row when it does for every horizon."""
-    return np.asarray(np.isfinite(deviation).all(axis=2))
+    """A member speaks in a row when it does for some horizon."""
+    return np.asarray(np.isfinite(deviation).any(axis=2))
