@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from icans.cli.eeg import eeg
 from icans.cli.shell import answer, guarded
 
 app = typer.Typer(
@@ -16,6 +17,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.command()(eeg)
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -78,6 +81,65 @@ def demo(
 
         result = run_study(
             demo_study(patients, seed), output=output or Path("results/demo"), overwrite=True, workers=workers
+        )
+        answer(result.as_dict(), result.text(), json)
+
+
+@app.command()
+def train(
+    cohort: Annotated[str, typer.Argument(help="A study file (TOML), a cohort folder, or the name of a data set.")],
+    model: Annotated[str, typer.Option(help="Which model; `icans models` lists them.")] = "cox_last",
+    task: Annotated[str | None, typer.Option(help="What to forecast (default: any ICANS).")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The model file.")] = None,
+    refits: Annotated[int, typer.Option(min=0, max=1000, help="Bootstrap refits behind the intervals.")] = 50,
+    despite_audit: Annotated[bool, typer.Option("--despite-audit", help="Train though the audit declines.")] = False,
+    overwrite: Overwrite = False,
+    workers: Workers = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model on a cohort and write it to one file, with its validation and the audit's word inside."""
+    with guarded(json, quiet):
+        from icans.study.source import study_for
+        from icans.study.training import train_model
+
+        result = train_model(
+            study_for(cohort), model=model, task=task, output=output, refits=refits, despite_audit=despite_audit,
+            overwrite=overwrite, workers=workers,
+        )  # fmt: skip
+        answer(result.as_dict(), result.text(), json)
+
+
+@app.command()
+def models(json: Json = False) -> None:
+    """The models that can be trained, simplest first."""
+    with guarded(json, True):
+        from icans.forecast.catalogue import model_names, recipe
+
+        described = {name: recipe(name).rung.description for name in model_names()}
+        answer({"ok": True, "models": described}, "\n".join(f"{n:28} {d}" for n, d in described.items()), json)
+
+
+@app.command()
+def forecast(
+    model: Annotated[Path, typer.Argument(help="A model file made by `icans train`.")],
+    cohort: Annotated[str, typer.Argument(help="A cohort, as for `icans run`.")],
+    at: Annotated[
+        float | None, typer.Option("--at", help="Day of the forecast (default: each patient's newest data).")
+    ] = None,
+    patient: Annotated[list[str] | None, typer.Option(help="Only this patient. Repeatable.")] = None,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    registry: Annotated[Path | None, typer.Option("--seal", help="Seal the forecasts in this registry.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Forecasts with intervals, reasons and warnings for each patient, from what was known by then."""
+    with guarded(json, quiet):
+        from icans.study.applying import forecast_cohort
+
+        result = forecast_cohort(
+            model, cohort, at_d=at, patients=patient, output=output, overwrite=overwrite, registry=registry
         )
         answer(result.as_dict(), result.text(), json)
 

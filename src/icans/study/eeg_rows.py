@@ -9,11 +9,20 @@ import pandas as pd
 
 from icans.cohort import schema, vocabulary
 from icans.signals.eeg.analyse import EegResult
+from icans.signals.eeg.delta_waves import prevalence_class
+from icans.signals.eeg.findings import findings
+from icans.signals.eeg.scores import ve_cam_s
 from icans.signals.eeg.summary import summarise
 
 #: What stands before a feature's name to make the name of its analyte.
 PREFIX = "eeg_"
 ASSAY = "icans eeg"
+#: Features whose spread over time is a row of its own: variability told delirium apart (E-CAM-S, van Sleuwen et al.
+#: 2022, doi:10.1097/CCM.0000000000005224; the figure read, the reference recalled).
+VARIABLE = ("dtabr", "median_frequency", "rel_delta", "rel_alpha")
+
+
+COLUMNS = ["analyte", "value", "unit", "method"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ def measurement_rows(result: EegResult, place: Placing, *, every_h: float | None
     for windows in _stretches(result.windows, every_h):
         summary = summarise(windows)
         start, stop = windows["start_s"].min() / 3600, windows["stop_s"].max() / 3600
-        frame = _rows(summary, suffix)
+        frame = pd.concat([_rows(summary, suffix), _scores(windows, suffix)], ignore_index=True)
         frame["time_h"] = place.start_h + start
         frame["available_h"] = place.start_h + stop + place.delay_h
         frames.append(frame)
@@ -75,4 +84,20 @@ def _rows(summary: pd.DataFrame, suffix: str) -> pd.DataFrame:
         if name in known and np.isfinite(line["median"]):
             method = f"median of {int(line['windows'])} windows{suffix}"
             rows.append({"analyte": name, "value": float(line["median"]), "unit": known[name].unit, "method": method})
-    return pd.DataFrame(rows, columns=["analyte", "value", "unit", "method"])
+        spread = f"{name}_iqr"
+        if feature in VARIABLE and spread in known and np.isfinite(line["iqr"]):
+            method = f"interquartile range of {int(line['windows'])} windows{suffix}"
+            rows.append({"analyte": spread, "value": float(line["iqr"]), "unit": known[spread].unit, "method": method})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _scores(windows: pd.DataFrame, suffix: str) -> pd.DataFrame:
+    """The automatic VE-CAM-S, and the class of prevalence of irregular delta."""
+    known = vocabulary.analytes()
+    method = f"automatic; unknown findings count as absent{suffix}"
+    rows = [("ve_cam_s", ve_cam_s(findings(windows)).value, known["ve_cam_s"].unit, method)]
+    share = windows["pda_prevalence"].mean() if "pda_prevalence" in windows else np.nan
+    if np.isfinite(share):
+        name = PREFIX + "pda_class"
+        rows.append((name, float(prevalence_class(share)), known[name].unit, f"mean prevalence{suffix}"))
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -119,13 +119,10 @@ def periodic_features(scene: Scene) -> dict[str, float]:
     """
     names = ("pd_rate", "pd_frequency", "pd_regularity", "pd_similarity", "pd_amplitude_uv", "pd_duration_ms",
              "pd_coincidence", "pd_lateralisation", "gpd_rate", "lpd_rate", "bipd_rate")  # fmt: skip
-    rows = scene.bipolar_good.mean(axis=1) >= 0.5
-    if not rows.any() or scene.bipolar.shape[1] < 4 * RATE:
+    rows = _rows(scene)
+    if not rows.any():
         return dict.fromkeys(names, float("nan"))
-    data = scene.bipolar[rows] * _mask(scene.bipolar_good[rows], scene.bipolar.shape[1])
-    signal = filters.band_pass(data, 1.0, 20.0)
-    sharp = np.diff(filters.band_pass(data, 3.0, 20.0), axis=1, prepend=0.0)
-    envelope = filters.smooth(np.abs(sharp), ENVELOPE_S)
+    signal, envelope = _signals(scene, rows)
     seconds = scene.bipolar.shape[1] / RATE
     whole = find_train(signal, envelope)
     out = _describe(whole, seconds)
@@ -135,6 +132,31 @@ def periodic_features(scene: Scene) -> dict[str, float]:
         return {name: float({**out, **unknown}[name]) for name in names}
     left, right = (find_train(signal[side == s], envelope[side == s]) for s in (-1.0, 1.0))
     return {name: float(value) for name, value in (out | _sided(whole, left, right, side, seconds)).items()}
+
+
+def discharges(scene: Scene) -> Array:
+    """Seconds (in the window) of the discharges of the whole head that are at least 10 uV."""
+    rows = _rows(scene)
+    if not rows.any():
+        return np.zeros(0)
+    train = find_train(*_signals(scene, rows))
+    loud = train.waveform is not None and np.median(train.span) >= LEAST_UV
+    return train.at / RATE if loud else np.zeros(0)
+
+
+def _rows(scene: Scene) -> npt.NDArray[np.bool_]:
+    """Derivations that are good at least half of the time; none in a window shorter than 4 s."""
+    if scene.bipolar.shape[1] < 4 * RATE:
+        return np.zeros(len(scene.bipolar), dtype=bool)
+    return np.asarray(scene.bipolar_good.mean(axis=1) >= 0.5)
+
+
+def _signals(scene: Scene, rows: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Signal from 1 to 20 Hz and envelope of its sharp parts, shape (derivations, samples)."""
+    data = scene.bipolar[rows] * _mask(scene.bipolar_good[rows], scene.bipolar.shape[1])
+    signal = filters.band_pass(data, 1.0, 20.0)
+    sharp = np.diff(filters.band_pass(data, 3.0, 20.0), axis=1, prepend=0.0)
+    return signal, filters.smooth(np.abs(sharp), ENVELOPE_S)
 
 
 def _mask(good: npt.NDArray[np.bool_], samples: int) -> Array:

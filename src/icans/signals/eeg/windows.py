@@ -47,19 +47,36 @@ def stream(
 
     A last piece shorter than half a window is left out (a recording shorter than a window is one window).
     """
-    total = int(recording.seconds * RATE)
-    length = int(window_s * RATE)
+    starts, length, total = _starts(recording, window_s)
+    for first in range(0, len(starts), BLOCK_WINDOWS):
+        yield from _block_windows(recording, names, scale, starts[first : first + BLOCK_WINDOWS], length, total, heart)
+
+
+def window_at(recording: Recording, names: tuple[str, ...], scale: float, number: int) -> Window:
+    """The window of that number as :func:`stream` gives it, its whole block read again."""
+    starts, length, total = _starts(recording, WINDOW_S)
+    first = number // BLOCK_WINDOWS * BLOCK_WINDOWS
+    group = starts[first : first + BLOCK_WINDOWS]
+    return list(_block_windows(recording, names, scale, group, length, total, True))[number - first]
+
+
+def _starts(recording: Recording, window_s: float) -> tuple[list[int], int, int]:
+    """Working sample numbers at which windows start, their length, and that of the recording."""
+    total, length = int(recording.seconds * RATE), int(window_s * RATE)
     starts = list(range(0, total, length))
     if len(starts) > 1 and total - starts[-1] < length // 2:
         starts.pop()
-    for first in range(0, len(starts), BLOCK_WINDOWS):
-        group = starts[first : first + BLOCK_WINDOWS]
-        begin, end = group[0], min(group[-1] + length, total)
-        data, broken, taken = block(recording, names, scale, begin, end, heart=heart)
-        for start in group:
-            here = slice(start - begin, min(start + length, end) - begin)
-            stop_s = min(start + length, end) / RATE
-            yield Window(start / RATE, stop_s, data[:, here], broken[:, here], taken)
+    return starts, length, total
+
+
+def _block_windows(
+    recording: Recording, names: tuple[str, ...], scale: float, group: list[int], length: int, total: int, heart: bool
+) -> Iterator[Window]:
+    begin, end = group[0], min(group[-1] + length, total)
+    data, broken, taken = block(recording, names, scale, begin, end, heart=heart)
+    for start in group:
+        here = slice(start - begin, min(start + length, end) - begin)
+        yield Window(start / RATE, min(start + length, end) / RATE, data[:, here], broken[:, here], taken)
 
 
 def block(
