@@ -40,6 +40,7 @@ KINDS: dict[str, str] = {
     "discrete": f"{_MODELS}.discrete",
     "grades": f"{_MODELS}.grades",
     "multistate": "icans.forecast.multistate_cox",
+    "phenotypes": f"{_MODELS}.phenotype_model",
     "stack": "icans.forecast.integrate.stack",
     "transfer": "icans.forecast.transfer.recalibrate",
     "update": "icans.forecast.transfer.update",
