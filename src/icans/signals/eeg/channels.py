@@ -68,7 +68,7 @@ def parse(label: str) -> Channel:
     text = re.sub(r"\s+", " ", label.strip().strip(".")).strip()
     if _ECG.search(text):
         return Channel(label, "ECG", "ecg")
-    bare = re.sub(r"^(EEG|E)[\s_:.-]+", "", text, flags=re.I).strip().rstrip(".")
+    bare = re.sub(r"^(EEG|E|POL)[\s_:.-]+", "", text, flags=re.I).strip().rstrip(".")
     position = electrode(bare)
     if position is not None:
         return Channel(label, position, "eeg")
@@ -83,6 +83,8 @@ def parse(label: str) -> Channel:
             if second in EARS:
                 return Channel(label, first, "eeg", second)
             return Channel(label, f"{first}-{second}", "eeg", second)
+        if first is not None and second is None and re.fullmatch(r"[A-Za-z]\w{0,5}", parts[1]):
+            return Channel(label, first, "eeg", parts[1])
     return Channel(label, text, "other")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from icans.signals.eeg.channels import side
+from icans.signals.eeg.optional import need_mne
 
 Array = npt.NDArray[np.float64]
 
@@ -82,8 +83,7 @@ def _derivation(weights: dict[str, dict[str, float]], names: Sequence[str]) -> D
 @cache
 def positions() -> dict[str, tuple[float, float, float]]:
     """Unit vectors of the electrodes on the head (x right, y front, z up): MNE's 10-05 montage, put on the sphere."""
-    import mne
-
+    mne = need_mne()
     named = mne.channels.get_builtin_montages()
     montage = mne.channels.make_standard_montage("colin27_1005" if "colin27_1005" in named else "standard_1005")
     places = {name: np.asarray(xyz) for name, xyz in montage.get_positions()["ch_pos"].items()}

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from icans.core.errors import DataError, IcansError, Problem
+from icans.core.errors import DataError, Problem
 from icans.signals.eeg import edf_header
-from icans.signals.eeg.channels import Channel, parse_all
-from icans.signals.eeg.flags import Flag
+from icans.signals.eeg.channels import EARS, Channel, parse_all
+from icans.signals.eeg.flags import Flag, Severity
+from icans.signals.eeg.optional import need_mne
 
 FORMATS = {".edf": "EDF", ".rec": "EDF", ".bdf": "BDF", ".vhdr": "BrainVision", ".set": "EEGLAB", ".fif": "FIF"}
 #: Sampling rates that an EEG may have, Hz. Below the first, the beta band is beyond reach.
 RATE_RANGE = (64.0, 50_000.0)
-INSTALL = "pip install 'icans[eeg]'"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def open_recording(path: str | Path) -> Recording:
         raws = [_mne(path, kind, include) for include in header.groups()]
     else:
         raws = [_mne(path, kind, None)]
-    parts = tuple(_part(path, raw) for raw in raws)
+    parts = _parts(path, raws)
     return _recording(path, kind, parts, flags)
 
 
@@ -100,7 +100,15 @@ def from_array(
         Sampling rate, Hz.
     names
         Labels, one a channel.
+
+    Raises
+    ------
+    DataError
+        Shape, rate or names that cannot be.
     """
+    if data.ndim != 2 or len(data) != len(names):
+        raise _refused(Path(name), "shape", str(data.shape), f"({len(names)}, samples), one row a name",
+                       "Turn the array round, or name every channel.")  # fmt: skip
     scale = 1.0 if volts else 1e-6
     channels, doubles = parse_all(names)
     part = Part(rate, data.shape[1], tuple(channels), lambda start, stop: data[:, start:stop] * scale)
@@ -122,7 +130,8 @@ def _recording(path: Path, kind: str, parts: tuple[Part, ...], flags: list[Flag]
         flags = [*flags, Flag("reference.missing", "note", text)]
     elif len(references) > 1:
         written = ", ".join(sorted(str(r) for r in references))
-        flags = [*flags, Flag("reference.mixed", "doubt", f"channels have different references: {written}")]
+        severity: Severity = "note" if all(r in EARS for r in references) else "doubt"
+        flags = [*flags, Flag("reference.mixed", severity, f"channels have different references: {written}")]
     seconds = max(part.samples / part.rate for part in parts if any(c.kind == "eeg" for c in part.channels))
     return Recording(path.name, kind, seconds, parts, tuple(flags))
 
@@ -138,18 +147,35 @@ def _double_flags(doubles: list[str]) -> list[Flag]:
     return [Flag("channel.duplicated", "doubt", text, ", ".join(doubles))]
 
 
-def _part(path: Path, raw: Any) -> Part:
-    channels, _ = parse_all(list(raw.ch_names))
+def _parts(path: Path, raws: list[Any]) -> tuple[Part, ...]:
+    """One part a file handle; an electrode that stands under two sampling rates counts once, in the first.
+
+    Rates at which nothing electrical was recorded (a pulse oximeter, a trigger) are left out.
+    """
+    labels = [list(raw.ch_names) for raw in raws]
+    channels, _ = parse_all([label for group in labels for label in group])
+    made, first = [], 0
+    for raw, group in zip(raws, labels, strict=True):
+        mine = tuple(channels[first : first + len(group)])
+        first += len(group)
+        if len(raws) == 1 or any(c.kind != "other" for c in mine):
+            made.append(_part(path, raw, mine))
+    if not made:
+        made = [_part(path, raws[0], tuple(channels[: len(labels[0])]))]
+    return tuple(made)
+
+
+def _part(path: Path, raw: Any, channels: tuple[Channel, ...]) -> Part:
 
     def read(start: int, stop: int) -> npt.NDArray[np.float64]:
         return np.asarray(raw.get_data(start=start, stop=min(stop, raw.n_times)), dtype=float)
 
-    return _checked(path, Part(float(raw.info["sfreq"]), int(raw.n_times), tuple(channels), read))
+    return _checked(path, Part(float(raw.info["sfreq"]), int(raw.n_times), channels, read))
 
 
 def _checked(path: Path, part: Part) -> Part:
     low, high = RATE_RANGE
-    if not low <= part.rate <= high:
+    if not low <= part.rate <= high and (any(c.kind == "eeg" for c in part.channels) or part.rate <= 0):
         raise _refused(path, "sampling rate", f"{part.rate:g} Hz", f"a rate between {low:g} and {high:g} Hz",
                        "Check the header of the file.")  # fmt: skip
     return part
@@ -157,10 +183,7 @@ def _checked(path: Path, part: Part) -> Part:
 
 def _mne(path: Path, kind: str, include: list[str] | None) -> Any:
     """The file as MNE sees it; whatever the reader raises becomes a named problem."""
-    try:
-        import mne
-    except ImportError as error:
-        raise IcansError(f"reading EEG needs the package MNE: {INSTALL}") from error
+    mne = need_mne()
     readers: dict[str, Callable[..., Any]] = {
         "EDF": mne.io.read_raw_edf,
         "BDF": mne.io.read_raw_bdf,

@@ -23,6 +23,7 @@ DELTA_BAND = (0.7, 4.5)
 DELTA = (0.5, 4.0)
 #: Regularity from which a piece counts as rhythmic, and the amplitude below which nothing does.
 RHYTHMIC, AUDIBLE_UV = 0.6, 20.0
+NEARLY = 0.8
 
 
 def regularity(data: Array, low: float, high: float) -> tuple[Array, Array]:
@@ -39,7 +40,8 @@ def regularity(data: Array, low: float, high: float) -> tuple[Array, Array]:
     middle = shape[..., first : last + 1]
     peak = (middle >= shape[..., first - 1 : last]) & (middle > shape[..., first + 1 : last + 2])
     height = np.where(peak, middle, -1.0)
-    best = height.argmax(axis=-1)
+    # multiples of a period are peaks, too: the first that is nearly as high as the highest is the period
+    best = (height >= NEARLY * height.max(axis=-1, keepdims=True)).argmax(axis=-1)
     found = np.take_along_axis(height, best[..., None], axis=-1)[..., 0]
     there = found > 0
     return np.where(there, np.minimum(found, 1.0), 0.0), np.where(there, RATE / (best + first), np.nan)
@@ -69,7 +71,7 @@ def rhythm_features(scene: Scene) -> dict[str, float]:
     out = {
         "grda_index": float(whole[best]) if loud else 0.0,
         "rda_prevalence": float(((whole >= RHYTHMIC) & (amplitude >= AUDIBLE_UV)).mean()),
-        "rda_frequency": median(frequency[best]) if loud else float("nan"),
+        "rda_frequency": median(frequency[best][height[best] >= whole[best]]) if loud else float("nan"),
         "rda_amplitude_uv": float(amplitude[best]),
     }
     return out | _sides(scene.leads.bipolar.sides()[rows], height, span)

@@ -93,10 +93,9 @@ def block(
             continue
         signal, bad, offset = _read(part, rows, begin, end)
         signal = signal * scale
-        if pulse is not None and pulse[0] == offset:
-            signal, share = without_heart(signal, pulse[1])
-        else:
-            share = np.zeros(len(rows))
+        share = np.zeros(len(rows))
+        if pulse is not None:
+            signal, share = without_heart(signal, pulse - offset)
         for k, row in enumerate(rows):
             place = names.index(part.channels[row].name)
             here = signal[k, begin - offset : end - offset]
@@ -106,12 +105,13 @@ def block(
     return data, broken, taken
 
 
-def _pulse(recording: Recording, begin: int, end: int) -> tuple[int, npt.NDArray[np.int64]] | None:
+def _pulse(recording: Recording, begin: int, end: int) -> npt.NDArray[np.int64] | None:
+    """Working sample numbers, from the start of the recording, of the heart beats; None without an ECG."""
     for part in recording.parts:
         rows = [i for i, c in enumerate(part.channels) if c.kind == "ecg"]
         if rows:
             ecg, _, offset = _read(part, rows[:1], begin, end)
-            return offset, beats(ecg[0])
+            return beats(ecg[0]) + offset
     return None
 
 
