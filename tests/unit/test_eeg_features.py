@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 from scipy.signal import windows
-from tests import eeg_signals as made
 
+import eeg_signals as made
 from icans.core.random import stream
 from icans.signals.eeg import background, connectivity, prepare, spectral
 from icans.signals.eeg.delta_waves import prevalence_class

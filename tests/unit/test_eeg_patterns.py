@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests import eeg_signals as made
 
+import eeg_signals as made
 from icans.signals.eeg.analyse import analyse
 from icans.signals.eeg.findings import FREQUENT, findings, rules, window_findings
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from icans.signals.eeg import filters
 from icans.signals.eeg.prepare import RATE
 from icans.signals.eeg.scene import Scene
-from icans.signals.eeg.spectral import median
 
 Array = npt.NDArray[np.float64]
 
@@ -23,7 +22,7 @@ DELTA_BAND = (0.7, 4.5)
 DELTA = (0.5, 4.0)
 #: Regularity from which a piece counts as rhythmic, and the amplitude below which nothing does.
 RHYTHMIC, AUDIBLE_UV = 0.6, 20.0
-NEARLY = 0.8
+NEARLY = 0.85
 
 
 def regularity(data: Array, low: float, high: float) -> tuple[Array, Array]:
@@ -31,12 +30,21 @@ def regularity(data: Array, low: float, high: float) -> tuple[Array, Array]:
 
     The autocorrelation is corrected for the shrinking overlap. Height 0 and frequency NaN where there is no peak.
     """
+    return best_peak(autocorrelation(data), low, high)
+
+
+def autocorrelation(data: Array) -> Array:
+    """Autocorrelation of each signal, last axis, corrected for the shrinking overlap; 1 at no delay."""
     centred = data - data.mean(axis=-1, keepdims=True)
     n = centred.shape[-1]
     power = np.abs(np.fft.rfft(centred, 2 * n, axis=-1)) ** 2
     raw = np.fft.irfft(power, axis=-1)[..., :n]
-    shape = raw / np.maximum(raw[..., :1], 1e-12) / (1.0 - np.arange(n) / n)
-    first, last = max(1, int(RATE / high)), min(int(np.ceil(RATE / low)), n - 2)
+    return np.asarray(raw / np.maximum(raw[..., :1], 1e-12) / (1.0 - np.arange(n) / n), dtype=float)
+
+
+def best_peak(shape: Array, low: float, high: float) -> tuple[Array, Array]:
+    """Height and frequency of the best peak of autocorrelations, last axis."""
+    first, last = max(1, int(RATE / high)), min(int(np.ceil(RATE / low)), shape.shape[-1] - 2)
     middle = shape[..., first : last + 1]
     peak = (middle >= shape[..., first - 1 : last]) & (middle > shape[..., first + 1 : last + 2])
     height = np.where(peak, middle, -1.0)
@@ -63,7 +71,7 @@ def rhythm_features(scene: Scene) -> dict[str, float]:
     if not rows.any():
         return dict.fromkeys(names, float("nan"))
     slow = filters.pieces(filters.band_pass(scene.bipolar[rows], *DELTA_BAND), PIECE_S)
-    height, frequency = regularity(slow, *DELTA)
+    height, _ = regularity(slow, *DELTA)
     span = slow.max(axis=2) - slow.min(axis=2)
     whole, amplitude = np.median(height, axis=1), np.median(span, axis=1)
     best = int(np.argmax(np.where(amplitude >= AUDIBLE_UV, whole, -1.0)))
@@ -71,10 +79,17 @@ def rhythm_features(scene: Scene) -> dict[str, float]:
     out = {
         "grda_index": float(whole[best]) if loud else 0.0,
         "rda_prevalence": float(((whole >= RHYTHMIC) & (amplitude >= AUDIBLE_UV)).mean()),
-        "rda_frequency": median(frequency[best][height[best] >= whole[best]]) if loud else float("nan"),
+        "rda_frequency": _pooled(slow[best]) if loud else float("nan"),
         "rda_amplitude_uv": float(amplitude[best]),
     }
     return out | _sides(scene.leads.bipolar.sides()[rows], height, span)
+
+
+def _pooled(piece: Array) -> float:
+    """Frequency of the best peak of the mean autocorrelation, derivations weighted by their power."""
+    power = piece.var(axis=1)
+    pooled = (autocorrelation(piece) * power[:, None]).sum(axis=0) / max(float(power.sum()), 1e-12)
+    return float(best_peak(pooled, *DELTA)[1])
 
 
 def _sides(side: Array, height: Array, span: Array) -> dict[str, float]:
