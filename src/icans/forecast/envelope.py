@@ -222,9 +222,11 @@ class Envelope:
                 continue
             value = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
             low, high = self.quantiles[name][:2]
+            about = ".".join(name.split(".")[:2])  # one note for all columns of an analyte
             for k in np.flatnonzero((value < low) | (value > high)).tolist():
-                said = f"{name} = {value[k]:.4g} lies outside what training saw ({low:.4g} to {high:.4g})"
-                notes[k].append(Note("range", name, said, unseen_sd("range")))
+                if all(note.about != about for note in notes[k]):
+                    said = f"{name} = {value[k]:.4g} lies outside what training saw ({low:.4g} to {high:.4g})"
+                    notes[k].append(Note("range", about, said, unseen_sd("range")))
         return notes
 
     def _missing(self, table: pd.DataFrame, used: Sequence[str]) -> list[list[Note]]:

@@ -117,8 +117,7 @@ class FinalModel:
         excluded = pd.DataFrame(sorted(gone.items()), columns=["patient_id", "reason"])
         if not open_ids:
             return [], excluded
-        plan = pd.DataFrame({"patient_id": open_ids, "landmark_h": float(landmark_h)})
-        inputs = self._inputs(known, plan, np.full(len(plan), float(landmark_h)))
+        inputs = self._inputs(known, open_ids, landmark_h)
         newest = _newest(known)
         made: list[Forecast] = []
         for horizon in self.horizons:
@@ -140,10 +139,20 @@ class FinalModel:
     def used(self, table: pd.DataFrame) -> list[str]:
         """The features that the fitted model looks at."""
         seen = Inputs.of(table).only(self.rung.groups).table.columns
-        own = getattr(self.fitted.model, "columns", None)
+        model = self.fitted.model
+        own = getattr(model, "columns", getattr(getattr(model, "stack", None), "columns", None))
         return [name for name in seen if own is None or name in set(own)]
 
-    def _inputs(self, known: Cohort, plan: pd.DataFrame, at_h: Floats) -> Inputs:
+    def inputs_of(self, cohort: Cohort, patient_ids: Sequence[str], landmark_h: float) -> Inputs:
+        """What the model sees of some patients at a landmark."""
+        known = cohort.subset(list(patient_ids)).available_by(landmark_h)
+        for step in self.steps:
+            known = step.apply(known)
+        return self._inputs(known, list(patient_ids), landmark_h)
+
+    def _inputs(self, known: Cohort, patient_ids: Sequence[str], landmark_h: float) -> Inputs:
+        plan = pd.DataFrame({"patient_id": list(patient_ids), "landmark_h": float(landmark_h)})
+        at_h = np.full(len(plan), float(landmark_h))
         table = features_at(known, plan, at_h, self.spec)
         table = with_blocks(table, at_h, known, self.blocks) if self.blocks else table
         return Inputs(table, at_h, history(known, self.spec) if self.rung.uses_history else None)
