@@ -97,8 +97,20 @@ def test_expected_events_are_the_observed_ones_in_every_landmark():
         np.testing.assert_allclose(expected[rows].sum(axis=0), seen.event[rows].sum(axis=0), atol=0.05)
 
 
+def test_rows_that_draw_a_landmark_to_all_leave_the_mean_where_it_is():
+    """Even many of them: the mean risk stays near the incidence, effects or not."""
+    for rows in (2.0, 50.0):
+        fitted = DiscreteHazards(penalties=(0.1,), baseline_rows=rows).fit(DATA.table, DATA.outcome, HORIZONS)
+        curves = [
+            incidence(part["time_h"], part["event"])(168.0) * len(part)
+            for _, part in DATA.outcome.groupby("landmark_h")
+        ]
+        expected = float(np.sum(curves)) / len(DATA.outcome)
+        assert fitted.predict(DATA.table, 168.0).mean() == pytest.approx(expected, abs=0.03)
+
+
 def test_risks_are_coherent_over_horizons_and_causes_and_repeat_themselves():
-    model = DiscreteHazards(penalties=(1.0, 0.1), inner_folds=2, varying=("ahead", "landmark"))
+    model = DiscreteHazards(penalties=(1.0, 0.1), inner_folds=2)
     fitted = model.fit(DATA.table, DATA.outcome, HORIZONS, seed=3)
     own, free = fitted.curves(DATA.table)
     assert (np.diff(own, axis=2) >= 0).all()

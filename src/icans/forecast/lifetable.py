@@ -117,13 +117,15 @@ class LifeTable:
         :meth:`fit`.
         """
         moved = self.log_odds.copy()
+        # The rows that draw a landmark to all landmarks have no effects, and the events of all landmarks.
         prior = shrink * np.maximum(self.pooled, FLOOR)
         for k, one in enumerate(self.at):
             mine = landmark == one
             goal = event[mine].sum(axis=0) + prior
             for _ in range(MATCHES):
                 hazard = hazards(np.clip(moved[k] + effect[mine], -MAX_PREDICTOR, MAX_PREDICTOR))
-                expected = (seen[mine][..., None] * hazard).sum(axis=0) + prior
+                plain = hazards(moved[k])
+                expected = (seen[mine][..., None] * hazard).sum(axis=0) + shrink * plain
                 step = np.log(np.maximum(goal, FLOOR) / np.maximum(expected, FLOOR))
                 moved[k] = np.clip(moved[k] + step, -MAX_PREDICTOR, MAX_PREDICTOR)
         return LifeTable(self.at, moved, self.pooled)

@@ -62,7 +62,7 @@ class DiscreteHazards:
         As in the Cox supermodel. The penalty is chosen by the likelihood of held-out patients.
     """
 
-    varying: tuple[Varying, ...] = ("ahead",)
+    varying: tuple[Varying, ...] = ("ahead", "landmark")
     baseline_rows: float = 2.0
     penalties: tuple[float, ...] = PENALTIES
     columns: Callable[[Sequence[str]], list[str]] = last_value_columns
