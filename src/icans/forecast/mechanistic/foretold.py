@@ -9,7 +9,7 @@ from icans.forecast.mechanistic.library import HOURS, SEVERITIES, Array, Floats,
 from icans.forecast.mechanistic.likelihood import READING_SD
 
 #: Events whose probabilities are columns: name -> (toxicity, grade).
-EVENTS = {"icans_1": ("ICANS", 1), "icans_3": ("ICANS", 3), "crs_2": ("CRS", 2)}
+EVENTS = {"icans_1": ("ICANS", 1), "icans_3": ("ICANS", 3), "crs_2": ("CRS", 2), "crs_3": ("CRS", 3)}
 #: Hours ahead of the landmark at which they are given.
 AHEAD_H = (24.0, 72.0, 120.0, 168.0)
 
@@ -36,6 +36,15 @@ def risk(weights: Array, library: Library, event: str, at_h: float, ahead_h: Flo
     free = weights @ (1.0 - by[0])
     hit = weights @ (by[1:] - by[0]).T
     return np.asarray(np.clip(hit / np.maximum(free, 1e-6)[:, None], 0.0, 1.0), dtype=float)
+
+
+def risk_error(weights: Array, library: Library, event: str, at_h: float, ahead_h: float) -> Floats:
+    """SD of :func:`risk` as an estimate from so many effective members (delta method), shape (rows,)."""
+    by = reached(library, event, np.array([at_h, at_h + ahead_h]))
+    p = risk(weights, library, event, at_h, np.array([ahead_h]))[:, 0]
+    free = weights @ (1.0 - by[0])
+    apart = (by[1] - by[0])[None, :] - p.astype(np.float32)[:, None] * (1.0 - by[0])[None, :]
+    return np.asarray(np.sqrt(np.square(weights * apart).sum(axis=1)) / np.maximum(free, 1e-6), dtype=float)
 
 
 def peaks(library: Library, analyte: str) -> tuple[Array, Array]:

@@ -13,10 +13,12 @@ from icans.core.errors import NotEstimableError
 from icans.forecast.inputs import CLINICAL, MECHANISTIC
 from icans.forecast.ladder import Rung
 from icans.forecast.mechanistic.foretold import AHEAD_H, EVENTS
+from icans.forecast.models import recalibrated
 from icans.forecast.models.base import as_horizon, check_aligned, fitted_for, labels, landmarks, last_value_columns
 from icans.forecast.models.boosting import Boosting
 from icans.forecast.models.coherent import coherent
 from icans.forecast.models.logistic import LastValueLogistic
+from icans.forecast.models.parts import Arrays, Meta, Parts, child, horizons_in, horizons_out, join
 from icans.forecast.models.recalibrated import FittedScore, FittedShift, Recalibrated
 from icans.forecast.outcomes import Horizon
 from icans.forecast.ridge import deviance
@@ -97,6 +99,19 @@ class FittedMechanisticForecast:
         for model in self.models.values():
             made |= model.settings()
         return made
+
+    def to_parts(self) -> Parts:
+        """Plain parts (:mod:`icans.forecast.models.parts`)."""
+        inner = {f"model{k}": model.to_parts() for k, model in enumerate(self.models.values())}
+        meta: Meta = {"kind": "mechanistic", "event": self.event, "horizons": horizons_out(list(self.models))}
+        return join(meta, {}, **inner)
+
+
+def from_parts(meta: Meta, arrays: Arrays) -> FittedMechanisticForecast:
+    """The model again."""
+    horizons = horizons_in(meta["horizons"])
+    models = [recalibrated.from_parts(*child(meta, arrays, f"model{k}")) for k in range(len(horizons))]
+    return FittedMechanisticForecast(str(meta["event"]), dict(zip(horizons, models, strict=True)))
 
 
 def nearest(event: str, horizon: Horizon, at_h: Floats) -> str:
