@@ -145,6 +145,67 @@ def forecast(
 
 
 @app.command()
+def validate(
+    model: Annotated[Path, typer.Argument(help="A model file made by `icans train`.")],
+    cohort: Annotated[str, typer.Argument(help="A cohort that did not train it, as for `icans run`.")],
+    output: Output = None,
+    overwrite: Overwrite = False,
+    bootstrap: Annotated[int, typer.Option(min=50, help="Resamples of patients behind the intervals.")] = 500,
+    workers: Workers = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge a trained model on other patients: discrimination, calibration, net benefit, groups, recalibration."""
+    _judge([model], cohort, output or Path("results/validation"), overwrite, bootstrap, workers, json, quiet)
+
+
+@app.command()
+def compare(
+    cohort: Annotated[str, typer.Argument(help="A cohort that trained none of the models, as for `icans run`.")],
+    files: Annotated[list[Path], typer.Argument(help="Model files of one task; differences are from the first.")],
+    output: Output = None,
+    overwrite: Overwrite = False,
+    bootstrap: Annotated[int, typer.Option(min=50, help="Resamples of patients behind the intervals.")] = 500,
+    workers: Workers = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge several trained models on the same patients, with paired differences from the first."""
+    _judge(files, cohort, output or Path("results/comparison"), overwrite, bootstrap, workers, json, quiet)
+
+
+def _judge(
+    files: list[Path], cohort: str, output: Path, overwrite: bool, bootstrap: int, workers: int | None, json: bool,
+    quiet: bool,
+) -> None:  # fmt: skip
+    with guarded(json, quiet):
+        from icans.study.validation import validate_models
+
+        result = validate_models(
+            files, cohort, output=output, overwrite=overwrite, bootstrap=bootstrap, workers=workers
+        )
+        answer(result.as_dict(), result.text(), json)
+
+
+@app.command()
+def registry(
+    folder: Annotated[Path, typer.Argument(help="A registry that `icans forecast --seal` has written.")],
+    outcomes: Annotated[str | None, typer.Option(help="Score the sealed forecasts against this cohort.")] = None,
+    head: Annotated[str | None, typer.Option(help="A published head that the registry must still contain.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Verify a registry of sealed forecasts, and score them once outcomes are known. Exit code 2 when it is broken."""
+    with guarded(json, quiet):
+        from icans.study.sealed import registry_report
+
+        result = registry_report(folder, outcomes=outcomes, head=head)
+        answer(result.as_dict(), result.text(), json)
+        if not result.intact:
+            raise typer.Exit(2)
+
+
+@app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="A cohort folder, a bundle, a table, in any format that can be read.")],
     json: Json = False,

@@ -15,7 +15,7 @@ from icans.report import format as fmt
 from icans.report.figures.forecast import fig_reasons, fig_worth
 from icans.report.figures.timeline import fig_timeline
 from icans.report.model import Task
-from icans.report.page import Builder, Bullets, Callout, Gallery, Heading, Section, Text, blocks_of
+from icans.report.page import Builder, Bullets, Callout, Heading, Section, Text, blocks_of
 from icans.report.render import html_page
 
 
@@ -160,5 +160,5 @@ def _patient_section(builder: Builder, one: PatientForecasts) -> Section:
         )
     notes = Callout("Reasons for caution", lead.notes, "caution") if lead.notes else None
     blocks = blocks_of(Heading(f"Risk within {fmt.horizon(lead.horizon_h)}"), parts, notes, risks, timeline,
-                       Gallery(tuple(small)) if small else None)  # fmt: skip
+                       small)  # fmt: skip
     return Section(f"patient-{one.patient_id}", f"Patient {one.patient_id}", f"As known on {when}.", blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,6 +17,7 @@ from icans.forecast.ladder import Rung
 from icans.harmonize.pipeline import Harmonized
 from icans.report import model as report
 from icans.report.atlas import atlas
+from icans.report.behaviour import Behaviour
 from icans.report.format import estimate, landmark
 from icans.study.config import Study
 from icans.study.forecasts import TaskForecasts
@@ -50,6 +51,7 @@ class Findings:
     model: FinalModel | None
     warnings: tuple[Problem, ...]
     headline: report.Headline | None
+    behaviour: Behaviour | None = None
 
     @property
     def occurrence(self) -> Audit | None:
@@ -134,6 +136,8 @@ class Findings:
         if self.judgement is not None:
             for name in ("performance", "comparisons", "calibration", "decision"):
                 found[name] = getattr(self.judgement, name)
+        if self.behaviour is not None:
+            found |= {f"protocol_{name}": frame for name, frame in self.behaviour.tables.items()}
         return {name: frame for name, frame in found.items() if frame is not None and len(frame)}
 
     def validation_tables(self) -> dict[str, pd.DataFrame]:
@@ -181,9 +185,14 @@ def declared_cell(forecast: TaskForecasts, model: str) -> report.Headline:
     cells = forecast.result.cells
     cells = cells[cells["reason"] == ""]
     start = 0.0 if forecast.study_task.task.anchor == "onset" else HEADLINE_LANDMARK_H
-    far = (cells["landmark_h"] - start).abs() * 1e3 + (cells["horizon_h"] - HEADLINE_HORIZON_H).abs()
-    best = cells.loc[far.idxmin()]
+    best = cells.loc[nearest_cell(cells, start)]
     return report.Headline(forecast.name, model, float(best["landmark_h"]), float(best["horizon_h"]), "auc_within_fold")
+
+
+def nearest_cell(rows: pd.DataFrame, landmark_h: float = HEADLINE_LANDMARK_H) -> Hashable:
+    """Index of the row (landmark_h, horizon_h) nearest to the landmark and horizon that lead a report."""
+    far = (rows["landmark_h"] - landmark_h).abs() * 1e3 + (rows["horizon_h"] - HEADLINE_HORIZON_H).abs()
+    return far.idxmin()
 
 
 def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> report.ReportData:
@@ -212,6 +221,7 @@ def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> 
         agreement=found.agreement,
         predictions=found.validation_tables().get("predictions"),
         forecasts=found.shown,
+        behaviour=found.behaviour,
         sample_size=_sample_size(found),
         limits=limits(found.cohort),
         methods=methods(study, found.rungs),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from icans.cohort.folder import write_folder
+from icans.core.errors import DataError
 from icans.core.execute import Executor
 from icans.core.files import atomic_path, sha256, write_json
 from icans.core.provenance import versions
-from icans.forecast.final import FinalModel
+from icans.forecast.model_file import write_model
 from icans.report.model import ReportData
 from icans.report.render import write_report
 
@@ -54,8 +54,11 @@ def write_outputs(folder: Path, found: Findings, data: ReportData, executor: Exe
     if found.model is not None:
         name = found.model.task.name
         write_json(folder / "models" / f"{name}.json", found.model_card())
-        with atomic_path(folder / "models" / f"{name}.pickle") as temporary, open(temporary, "wb") as handle:
-            pickle.dump(found.model, handle)
+        try:
+            write_model(found.model, folder / "models" / f"{name}.icans")
+        except DataError as error:
+            # A correction that cannot be stored makes the model unusable elsewhere; the run itself stands.
+            write_json(folder / "models" / f"{name}.not-stored.json", [p.as_dict() for p in error.problems])
     write_report(data, folder / "report.html", executor)
     run = {
         "study": found.study.as_dict(),
@@ -71,16 +74,6 @@ def write_outputs(folder: Path, found: Findings, data: ReportData, executor: Exe
         "outputs": {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()},
     }
     write_json(folder / MARK, run)
-
-
-def read_model(path: Path | str) -> FinalModel:
-    """A fitted model of a results folder (``models/*.pickle``).
-
-    A pickle can run code when it is read: read only files of runs that you trust (``run.json`` holds their hashes),
-    with the version of this package that wrote them (it stands in the ``.json`` beside it).
-    """
-    with open(path, "rb") as handle:
-        return pickle.load(handle)  # noqa: S301 - see the docstring
 
 
 def _parquet(frame: pd.DataFrame, path: Path, synthetic: bool) -> None:

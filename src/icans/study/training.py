@@ -24,7 +24,7 @@ from icans.forecast.model_file import with_card, write_model
 from icans.forecast.outcomes import outcome_table
 from icans.harmonize.grading.cohort import grade_cohort
 from icans.harmonize.pipeline import Harmonized, HarmonizeSettings, harmonize
-from icans.study.assemble import HEADLINE_HORIZON_H, HEADLINE_LANDMARK_H
+from icans.study.assemble import nearest_cell
 from icans.study.config import Study
 from icans.study.forecasts import feature_spec, steps_of
 from icans.study.group_spread import group_spreads
@@ -245,9 +245,7 @@ def _sentences(model: FinalModel, card: dict[str, Any], chosen: StudyTask) -> tu
     rows = pd.DataFrame(card["validation"])
     mine = rows[(rows["model"] == model.rung.name) & (rows["metric"] == "auc")] if len(rows) else rows
     if len(mine):
-        # the cell nearest to those that lead a report: day 3, seven days ahead
-        far = (mine["landmark_h"] - HEADLINE_LANDMARK_H).abs() * 1e3 + (mine["horizon_h"] - HEADLINE_HORIZON_H).abs()
-        best = mine.loc[far.idxmin()]
+        best = mine.loc[nearest_cell(mine)]
         said.append(
             f"Cross-validated AUROC at day {best['landmark_h'] / 24:g}, {best['horizon_h'] / 24:g} days ahead: "
             f"{best['value']:.2f} ({best['low']:.2f} to {best['high']:.2f}), {int(best['events'])} events. "
