@@ -37,7 +37,7 @@ from icans.harmonize.pipeline import harmonize
 
 HERE = Path(__file__).parent / "results"
 YEAR = DAYS_PER_YEAR * 24.0
-#: Experts without trees, to see what trees add.
+#: Experts of one modality each without trees, to see what trees (and the member that sees all) add.
 LOGISTIC = {"": expert_model()}
 METRICS = ("auc", "brier", "brier_scaled", "slope", "oe", "ici")
 RESAMPLES = 500
@@ -222,10 +222,11 @@ def main() -> None:
     HERE.mkdir(exist_ok=True)
     for name in options.names:
         setting = SETTINGS[name](folder, options.repeats)
-        plain = Rung("integration_logistic", "", Stack(experts(setting.table, setting.modalities, models=LOGISTIC)))
-        every = [*rungs, stack_rung(rungs), integration_rung(setting.modalities), plain]
+        alone = Rung("experts", "", Stack(experts(setting.table, setting.modalities)))
+        plain = Rung("experts_logistic", "", Stack(experts(setting.table, setting.modalities, models=LOGISTIC)))
+        every = [*rungs, stack_rung(rungs), integration_rung(setting.modalities), alone, plain]
         predictions, fits = predict(setting, every)
-        stacks = ["stack", "integration", "integration_logistic"]
+        stacks = ["stack", "integration", "experts", "experts_logistic"]
         if options.predictions is not None:
             other = pd.read_parquet(options.predictions)
             other = other[(other["task"] == name) & other["repeat"].isin(range(options.repeats))]

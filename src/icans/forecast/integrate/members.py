@@ -108,10 +108,12 @@ class FittedMember:
     baseline: DayBaseline
 
     def present(self, features: pd.DataFrame) -> Mask:
-        """Rows in which a column that the member was fitted to has a value, shape (n,)."""
-        if self.modality is None:
+        """Rows in which a column that the member was fitted to has a value, shape (n,); all, for one of sequences."""
+        if self.modality is None and self.uses_history:
             return np.ones(len(features), dtype=bool)
         known = [c for c in self.columns if c in features.columns and c != "day"]
+        if self.modality is None:
+            return np.asarray(features[known].notna().any(axis=1).to_numpy())
         return availability(features[known], self.table)[self.modality].to_numpy()
 
     def view(self, inputs: Inputs) -> Inputs | pd.DataFrame:
@@ -256,6 +258,17 @@ def experts(
             rung = Rung(label, f"expert on {modality.label}", model)
             made.append(Member(rung, modality.name, tuple(table), modality.weight / len(wanted)))
     return tuple(made)
+
+
+def together(table: Sequence[Modality] = MODALITIES) -> Member:
+    """A member that sees every modality at once: small boosted trees on all summaries.
+
+    Experts that are fitted each on its own cannot know what the others see: what two modalities say twice is counted
+    twice, and what they say only together is lost. This member knows; what it says is told by modality through its own
+    reasons (Shapley values).
+    """
+    rung = Rung("together", "boosted trees on every modality", Boosting(trees=EXPERT_TREES, columns=summary_columns))
+    return Member(rung, None, tuple(table))
 
 
 def expert_models() -> dict[str, Forecaster]:

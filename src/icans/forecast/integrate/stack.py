@@ -24,8 +24,9 @@ from icans.forecast.integrate.members import (
     member_from,
     member_seed,
     out_of_fold,
+    together,
 )
-from icans.forecast.integrate.modalities import MODALITIES, Modality, check_modalities
+from icans.forecast.integrate.modalities import MODALITIES, Modality, check_modalities, owner
 from icans.forecast.integrate.weights import SPREADS, Combiner, Level, fit_combiner
 from icans.forecast.ladder import Rung
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, landmarks
@@ -45,9 +46,10 @@ class Stack:
     Parameters
     ----------
     members
-        Whole rungs and experts; None: an expert for each modality of ``table`` that the feature table has.
+        Whole rungs and experts; None: experts for each modality of ``table`` that the feature table has, and one
+        member that sees them all (:func:`icans.forecast.integrate.members.together`).
     table
-        The modalities, where ``members`` is None.
+        The modalities.
     folds
         Patient-grouped folds inside the training data that the members are asked out of.
     spreads
@@ -83,7 +85,9 @@ class Stack:
         inputs = Inputs.of(table)
         check_aligned(inputs.table, outcome)
         outcome = outcome.reset_index(drop=True)
-        wanted = experts(inputs.table, self.table) if self.members is None else self.members
+        wanted = self.members
+        if wanted is None:
+            wanted = (*experts(inputs.table, self.table), together(self.table))
         fitted, kept, failures = [], [], []
         for member in wanted:
             try:
@@ -177,26 +181,50 @@ class FittedStack:
         return pd.DataFrame(self.combiner.weights(self._present(inputs)), index=inputs.table.index, columns=names)
 
     def contributions(self, table: pd.DataFrame | Inputs, horizon: Horizon | float) -> pd.DataFrame:
-        """The forecast taken apart, exactly: log odds of the day, each modality's part, calibration, coherence.
+        """The forecast taken apart, exactly: log odds of the day, each modality's part, what is left.
+
+        A member that sees several modalities is told by them through its own reasons (where it has none, under its
+        name); what its reasons leave over goes to ``shared``.
 
         Returns
         -------
         DataFrame
-            Columns ``day``, the modalities (and whole rungs by name), ``calibration`` (the shift that was learned),
-            ``coherence`` (what the other horizons changed). The row sum is the log odds of :meth:`predict`.
+            Columns ``day``, the modalities (and whole rungs by name), ``shared``, ``calibration`` (the shift that was
+            learned), ``coherence`` (what the other horizons changed). The row sum is the log odds of :meth:`predict`.
         """
         inputs, position = Inputs.of(table), self._position(horizon)
         day, deviation = self._said(inputs)
         added, shift = self.combiner.parts(deviation)
         raw = day + shift + added.sum(axis=1)
         final = self._coherent(inputs, expit(raw))[:, position]
-        columns = {"day": day[:, position]}
+        found = pd.DataFrame({"day": day[:, position]}, index=inputs.table.index)
+        scale = self._scale(inputs)
         for j, member in enumerate(self.members):
-            name = member.modality or member.name
-            columns[name] = columns.get(name, 0.0) + added[:, j, position]
-        columns |= {"calibration": shift[:, position]}
-        columns |= {"coherence": log_odds(final) - log_odds(expit(raw[:, position]))}
-        return pd.DataFrame(columns, index=inputs.table.index)
+            for name, part in self._by_modality(member, inputs, position, added[:, j, position], scale[:, j]).items():
+                found[name] = found.get(name, 0.0) + part
+        found["calibration"] = shift[:, position]
+        found["coherence"] = log_odds(final) - log_odds(expit(raw[:, position]))
+        return found
+
+    def _by_modality(
+        self, member: FittedMember, inputs: Inputs, position: int, added: Floats, scale: Floats
+    ) -> dict[str, Floats]:
+        if member.modality is not None:
+            return {member.modality: added}
+        own = member.reasons(inputs, self.horizons[position])
+        if own.shape[1] == 0:
+            return {member.name: added}
+        found: dict[str, Floats] = {}
+        for column in own.columns:
+            name = owner(str(column), member.table) or "shared"
+            found[name] = found.get(name, 0.0) + scale * own[column].to_numpy(dtype=float)
+        found["shared"] = found.get("shared", 0.0) + added - sum(found.values())
+        return found
+
+    def _scale(self, inputs: Inputs) -> Floats:
+        """What a member's log odds are multiplied by, shape (n, members)."""
+        weights = self.combiner.weights(self._present(inputs))
+        return self.combiner.strength(weights)[:, None] * weights
 
     def missing(self, table: pd.DataFrame | Inputs, horizon: Horizon | float) -> pd.DataFrame:
         """What each modality that a row does not have would typically have moved (one SD of log odds); 0 where it has.
@@ -222,8 +250,7 @@ class FittedStack:
         inputs, position = Inputs.of(table), self._position(horizon)
         _, deviation = self._said(inputs)
         added, _ = self.combiner.parts(deviation)
-        weights = self.combiner.weights(self._present(inputs))
-        scale = self.combiner.strength(weights)[:, None] * weights
+        scale = self._scale(inputs)
         parts = []
         for j, member in enumerate(self.members):
             own = member.reasons(inputs, self.horizons[position])
