@@ -14,6 +14,7 @@ import pandas as pd
 
 from icans.cohort.cohort import Cohort
 from icans.core.errors import DataError, Problem
+from icans.report.behaviour import Behaviour
 
 _CELL = ("task", "model", "landmark_h", "horizon_h")
 
@@ -123,6 +124,8 @@ class ReportData:
         Out-of-sample risks joined with outcomes (``time_h`` from landmark, ``event``): the risk histograms.
     forecasts
         Risks of single patients over landmarks (``low``/``high``: interval).
+    behaviour
+        What the rest of the evaluation protocol found (alarms, groups, drift, latency, instability, explanation).
     models
         Label or description by model name, in the order of the ladder, which is that of figures and tables. What is
         too long for a label (:data:`LABEL_LENGTH`) is printed once, as a description.
@@ -153,6 +156,7 @@ class ReportData:
     agreement: pd.DataFrame | None = None
     predictions: pd.DataFrame | None = None
     forecasts: pd.DataFrame | None = None
+    behaviour: Behaviour | None = None
     sample_size: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     methods: Mapping[str, str] = field(default_factory=dict)

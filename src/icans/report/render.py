@@ -26,6 +26,9 @@ from icans.report.page import Builder, Section, numbered
 from icans.report.sections import (
     atlas,
     audit,
+    behaviour,
+    checklists,
+    explanation,
     forecasts,
     glance,
     grades,
@@ -48,7 +51,10 @@ SECTIONS: dict[str, Callable[[Builder], Section]] = {
     "forecasts": forecasts.section,
     "audit": audit.section,
     "individuals": individuals.section,
+    "behaviour": behaviour.section,
+    "explanation": explanation.section,
     "limits": limits.section,
+    "checklists": checklists.section,
     "run": run.section,
 }
 

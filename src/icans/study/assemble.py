@@ -243,12 +243,14 @@ def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> 
 
 
 def _audit(found: Findings) -> report.Audit | None:
-    audit = found.occurrence
-    if audit is None:
-        return None
-    table = found.audit_table().rename(columns={"auroc": "value"})
+    return None if found.occurrence is None else report_audit(found.occurrence, found.audit_table())
+
+
+def report_audit(audit: Audit, table: pd.DataFrame) -> report.Audit:
+    """An audit as the report wants it; ``table`` holds the rows of all tasks (with the column task)."""
     scored = audit.table["auroc"].notna().any()
-    return report.Audit(table, audit.sentences, audit.occurrence_can_be_validated if scored else None)
+    shown = table.rename(columns={"auroc": "value"})
+    return report.Audit(shown, audit.sentences, audit.occurrence_can_be_validated if scored else None)
 
 
 def _description(forecast: TaskForecasts) -> str:

@@ -90,10 +90,15 @@ class ForecastSection(_Section):
 
 
 class EvaluateSection(_Section):
-    """``[evaluate]``: resamples of intervals and of the optimism correction (0: none); thresholds of curves."""
+    """``[evaluate]``: resamples of intervals and of the optimism correction (0: none); thresholds of curves.
+
+    ``protocol``: how much of the rest of the protocol is run (alarms, groups, drift, latency, instability,
+    explanation): none, the declared model (seconds), or every model with Shapley values (minutes).
+    """
 
     bootstrap: int = Field(500, ge=50, le=20_000)
     optimism: int = Field(50, ge=0, le=2_000)
+    protocol: Literal["off", "short", "full"] = "short"
     threshold_low: float = Field(0.05, gt=0, lt=1)
     threshold_high: float = Field(0.30, gt=0, lt=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -32,6 +32,7 @@ from icans.study.judge import judge, judge_left_out
 from icans.study.optimism import optimism_table
 from icans.study.outputs import check_target, code_digest, write_outputs
 from icans.study.paths import grade_paths
+from icans.study.protocol import protocol
 from icans.study.source import read_cohort
 from icans.study.tasks import StudyTask, study_tasks
 from icans.study.words import summarised
@@ -175,11 +176,20 @@ def _analyse(study: Study, delivered: Cohort, run: _Run, executor: Executor, wor
         shown = run.stage("patients", "patients one by one",
                           partial(shown_forecasts, cohort, sample, first, section, chosen, seed, executor))  # fmt: skip
         model = run.stage("final", "final model", partial(final_model, cohort, first, section, chosen, seed, executor))
+    behaviour = None
+    if headline is not None and study.evaluate.protocol != "off":
+        first_judged = next(f for f in forecasts if f.result is not None)
+        declared = replace(headline, model=chosen.name)
+        own = model if first_judged is forecasts[0] else None
+        behaviour = run.stage(
+            "protocol", "alarms, groups, drift, latency, instability, reasons",
+            partial(protocol, cohort, first_judged, declared, own, chosen, section, study.evaluate, seed, executor),
+        )  # fmt: skip
     return Findings(
         study=study, delivered=delivered, cohort=cohort, harmonized=mended, rungs=tuple(rungs.values()),
         forecasts=tuple(forecasts), judgement=judgement, left_out=left_out, audits=audits, optimism=optimism,
         paths=paths, crosswalk=crosswalk, agreement=agreement, sample=tuple(sample), shown=shown, model=model,
-        headline=headline,
+        headline=headline, behaviour=behaviour,
         warnings=summarised(check_cohort(delivered).warnings),
     )  # fmt: skip
 

@@ -103,7 +103,10 @@ def _performance_table(builder: Builder, task: Task, rows: pd.DataFrame) -> Grid
             )
         lines.append((landmark, horizon, order.index(model), line))
     frame = pd.DataFrame([line for *_, line in sorted(lines, key=lambda x: x[:3])])
-    note = "Value (interval), out of sample; section 10 names the resampling. Further metrics are in the Parquet file."
+    note = (
+        "Value (interval), out of sample; the section on limits and methods names the resampling. Further metrics are "
+        "in the Parquet file."
+    )
     return builder.table(
         frame, f"{task.label}: every landmark, horizon and model", note=note, file="performance.parquet"
     )

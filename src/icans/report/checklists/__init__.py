@@ -1,0 +1,1 @@
+"""Reporting checklists filled from a run: TRIPOD+AI items, a self-check after PROBAST+AI, the model card."""
