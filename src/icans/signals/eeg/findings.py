@@ -54,3 +54,41 @@ def prevalence(windows: pd.DataFrame) -> dict[str, float]:
 def findings(windows: pd.DataFrame) -> dict[str, bool | None]:
     """Whether each finding is there (a tenth of the windows or more); None where that is unknown."""
     return {name: None if np.isnan(share) else share >= FREQUENT for name, share in prevalence(windows).items()}
+
+
+def ve_icans_findings(windows: pd.DataFrame, spectrogram: pd.DataFrame) -> dict[str, bool | None]:
+    """Findings by the names of the VE-ICANS table (Jones et al. 2022) from features of a recording.
+
+    Which slow band is present is read from the mean frequency of the power from 0.5 to 4 Hz (where delta is more than
+    alpha and beta together) and from 4 to 8 Hz (where theta is at least half of what is above 4 Hz). No public
+    recording has a VE-ICANS reading: the mapping is ours and was not compared with one.
+    """
+    there = findings(windows)
+    middle = windows.median(numeric_only=True)
+    density = spectrogram.median()
+    hertz = spectrogram.columns.to_numpy(dtype=float)
+
+    def mean_hz(low: float, high: float) -> float:
+        inside = (hertz >= low) & (hertz < high)
+        weights = density.to_numpy(dtype=float)[inside]
+        return float((hertz[inside] * weights).sum() / weights.sum())
+
+    fast = middle["rel_alpha"] + middle["rel_beta"]
+    delta = mean_hz(0.5, 4.0) if middle["rel_delta"] > fast else float("nan")
+    theta = mean_hz(4.0, 8.0) if middle["rel_theta"] >= fast else float("nan")
+    rhythm = middle.get("pdr_frequency", float("nan"))
+    present = middle.get("pdr_present", float("nan"))
+    bands = {
+        "delta <=1Hz": delta <= 1, "delta 1<=2Hz": 1 < delta <= 2, "delta 2<=3Hz": 2 < delta <= 3,
+        "delta 3<=4Hz": 3 < delta <= 4, "theta 4<=5Hz": 4 < theta <= 5, "theta 5<=6Hz": 5 < theta <= 6,
+        "theta 6<=8Hz": 6 < theta <= 8, "alpha <=8Hz": 7 < rhythm <= 8, "alpha 8<=9Hz": 8 < rhythm < 10,
+        "alpha >=10Hz": rhythm >= 10,
+    }  # fmt: skip
+    return {
+        **{name: bool(value) for name, value in bands.items()},
+        "mlv": there["moderately_low_voltage"], "elv": there["extreme_low_voltage"],
+        "pdr present": None if np.isnan(present) else bool(present >= FREQUENT and rhythm >= 7),
+        "any GRDA": there["grda"], "any GPDs": there["gpd"], "LRDA": there["lrda"], "LPDs": there["lpd"],
+        "Intermittent brief attenuation": there["intermittent_brief_attenuation"],
+        "Burst suppression": there["burst_suppression"],
+    }  # fmt: skip
