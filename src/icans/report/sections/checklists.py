@@ -36,7 +36,7 @@ def section(builder: Builder) -> Section:
             Heading("Self-check after PROBAST+AI"),
             Text(
                 "Questions in our own words, in the domains of the instrument, answered by rules. It warns the "
-                "authors; it is not an assessment by people who did not make the model (Moons et al., BMJ 2025;388:e082505)."
+                "authors; it is not an assessment by people who did not make the model (Moons et al. 2025)."
             ),
             _concerns(builder, questions), _probast(builder, questions),
             Fold("Model card", (Code(card_text(model_card(data)), "Model card"),)),
