@@ -16,6 +16,7 @@ from icans.core.execute import Executor, Processes
 from icans.core.files import atomic_folder, atomic_path, write_json
 from icans.core.progress import stage
 from icans.core.provenance import now, versions
+from icans.evaluate.audit import Audit, audit_task
 from icans.evaluate.closed_testing import closed_test
 from icans.evaluate.subgroups import group_labels, subgroup_table
 from icans.forecast.crossval import PREDICTION_COLUMNS
@@ -26,7 +27,7 @@ from icans.forecast.model_file import read_model
 from icans.forecast.outcomes import DEFAULT_LANDMARKS_H, outcome_table
 from icans.report.model import ReportData, RunInfo, Task
 from icans.report.validation_page import ValidationPage, validation_page
-from icans.study.assemble import nearest_cell
+from icans.study.assemble import nearest_cell, report_audit
 from icans.study.config import EvaluateSection
 from icans.study.judge import Judgement, judge
 from icans.study.source import study_for
@@ -50,6 +51,8 @@ class Validated:
         What a closed test of recalibration chooses; groups of patients; how many patients are new to a model, and how.
     cells
         Landmarks and horizons with counts, and why some are not judged.
+    audit
+        The leakage audit of these patients.
     """
 
     models: tuple[FinalModel, ...]
@@ -61,6 +64,7 @@ class Validated:
     subgroups: pd.DataFrame
     novelty: pd.DataFrame
     cells: pd.DataFrame
+    audit: Audit | None = None
     folder: Path | None = None
 
     @property
@@ -134,14 +138,20 @@ def validate_models(
     """
     models = tuple(read_model(file) for file in files)
     _same_task(models, files)
-    cohort = prepare(study_for(target)).cohort
+    ready = prepare(study_for(target))
+    cohort = ready.cohort
     _check_units(models, cohort)
     executor = Processes(workers)
+    with stage("auditing for leakage"):
+        audit = audit_task(
+            ready.delivered, cohort, models[0].task, regimes=ready.harmonized.regimes, seed=seed, executor=executor
+        )
     with stage("forecasting"):
         names = _names(models)
         counts, predictions, novelty = _predicted(models, names, cohort)
     with stage("judging"):
         found = _judged(models, names, cohort, counts, predictions, novelty, bootstrap, seed, executor)
+        found = replace(found, audit=audit)
     if output is None:
         return found
     folder = Path(output)
@@ -277,7 +287,8 @@ def _page(found: Validated) -> ValidationPage:
         performance=judged.performance,
         comparisons=None if judged.comparisons.empty else judged.comparisons,
         calibration=judged.calibration, decision=judged.decision, predictions=found.predictions,
-        models=dict(zip(found.names, found.names, strict=True)),
+        models={name: model.rung.description for name, model in zip(found.names, found.models, strict=True)},
+        audit=None if found.audit is None else report_audit(found.audit, found.audit.table.assign(task=task.name)),
         run=RunInfo(finished=now(), versions=versions()),
     )  # fmt: skip
     warnings = tuple(
@@ -285,6 +296,8 @@ def _page(found: Validated) -> ValidationPage:
         for name, model in zip(found.names, found.models, strict=True)
         if model.card.get("audit", {}).get("declined")
     )
+    if found.audit is not None and not found.audit.occurrence_can_be_validated and not task.cases_only:
+        warnings += (f"{found.cohort.name} (these patients): {' '.join(found.audit.reasons)}",)
     synthetic = found.cohort.synthetic or any(model.synthetic for model in found.models)
     about = [
         f"{name}: {model.rung.description}; trained on {model.training[0]} patients, {model.training[1]} with the "
