@@ -317,11 +317,11 @@ def _root(cov: Floats) -> Floats:
     d = len(cov)
     root = np.linalg.cholesky(cov + 1e-12 * max(float(np.trace(cov)), 1e-12) * np.eye(d))
     root[np.arange(d), np.arange(d)] = np.log(np.diag(root))
-    return root[np.tril_indices(d)]
+    return np.asarray(root[np.tril_indices(d)], dtype=float)
 
 
 def _square(values: Floats, d: int) -> Floats:
     root = np.zeros((d, d))
     root[np.tril_indices(d)] = values
     root[np.arange(d), np.arange(d)] = np.exp(np.clip(np.diag(root), -20, 20))
-    return root @ root.T
+    return np.asarray(root @ root.T, dtype=float)

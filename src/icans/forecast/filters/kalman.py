@@ -169,7 +169,11 @@ def scalar_update(
 def kalman_smoother(system: LinearSystem, panel: Panel, *, refine: bool = True) -> Smoothed:
     """States given all of a patient's rows; censored values by expectation propagation when ``refine``."""
     found = kalman_filter(system, panel)
-    smooth = _backward(system, panel, found, None)
+    start = (
+        np.repeat(system.start[None], len(panel.time), axis=0),
+        np.repeat(system.start_cov[None], len(panel.time), axis=0),
+    )
+    smooth = backward(start, panel, found)
     if not refine or not panel.censored.any():
         return smooth
     sites = Sites(np.zeros(panel.value.shape), np.zeros(panel.value.shape))
@@ -179,7 +183,7 @@ def kalman_smoother(system: LinearSystem, panel: Panel, *, refine: bool = True) 
         new = _refit(system, panel, smooth, sites, share, whole=sweep > 0)
         moved = max(np.abs(new.precision - sites.precision).max(), np.abs(new.shift - sites.shift).max())
         sites = new
-        smooth = _backward(system, panel, kalman_filter(system, panel, sites), sites)
+        smooth = backward(start, panel, kalman_filter(system, panel, sites), sites)
         if moved < TOLERANCE * max(1.0, float(np.abs(sites.shift).max())):
             break
     return Smoothed(smooth.mean, smooth.cov, smooth.lag, smooth.start_mean, smooth.start_cov, sites, first)
@@ -216,13 +220,12 @@ def _refit(system: LinearSystem, panel: Panel, smooth: Smoothed, sites: Sites, s
     return Sites(precision, shift)
 
 
-def _backward(system: LinearSystem, panel: Panel, found: Filtered, sites: Sites | None) -> Smoothed:
-    n, times = panel.time.shape
-    d = len(system.start)
+def backward(start: tuple[Floats, Floats], panel: Panel, found: Filtered, sites: Sites | None = None) -> Smoothed:
+    """The Rauch-Tung-Striebel pass behind a filter's; ``start``: mean (N, d) and covariance (N, d, d) it began with."""
+    times = panel.time.shape[1]
     mean, cov = found.mean.copy(), found.cov.copy()
-    lag = np.zeros((n, times, d, d))
+    lag = np.zeros_like(cov)
     here = ~np.isnan(panel.time)
-    start = (np.repeat(system.start[None], n, axis=0), np.repeat(system.start_cov[None], n, axis=0))
     for k in range(times - 1, -1, -1):
         before = start if k == 0 else (found.mean[:, k - 1], found.cov[:, k - 1])
         F, live = found.transition[:, k], here[:, k]
