@@ -1,8 +1,8 @@
 """A first look at samples spread over a recording: units, mains, dead and flipped channels, before features are made.
 
-Amplitudes: scalp EEG has a standard deviation of a few to some hundred microvolts (0.5 to 1000 is taken as possible,
-near-silence and artefact included); a factor of 1000 or a million between what is read and that range is a wrong
-unit, everything else is told and left alone.
+Amplitudes: scalp EEG has a standard deviation of a few to some hundred microvolts. From 0.1 (the noise of an amplifier
+on a silent brain) to 1000 (artefact) is taken as possible; a factor of a thousand or a million between what is read and
+the usual is a wrong unit, everything else is told and left alone.
 """
 
 from __future__ import annotations
@@ -21,8 +21,13 @@ Array = npt.NDArray[np.float64]
 
 #: Pieces looked at, and their length.
 PIECES, PIECE_S = 10, 15.0
-POSSIBLE_UV = (0.4, 1000.0)
+POSSIBLE_UV = (0.1, 1000.0)
 USUAL_UV = (2.0, 150.0)
+#: What turns an impossible amplitude into a usual one, and what the file must have meant.
+_WRONG_UNITS = (
+    (1e-6, "uV where the file says V"), (1e-3, "mV where the file says V, or uV where it says mV"),
+    (1e3, "mV where the file says uV"), (1e6, "V where the file says uV"),
+)  # fmt: skip
 #: Share of power between 1 Hz and the end of the working band plus mains that mains may have.
 MAINS_SHARE = 0.2
 #: Correlation with the nearest electrodes at and below which a channel counts as flipped.
@@ -144,10 +149,10 @@ def _scale(spread_uv: float) -> tuple[float, list[Flag]]:
             text = f"the EEG has a standard deviation of {spread_uv:.2g} uV, less than usual; gain or unit may be wrong"
             return 1e6, [Flag("amplitude.small", "doubt", text)]
         return 1e6, []
-    for factor, meaning in ((1e-6, "uV"), (1e-3, "mV"), (1e3, "kV"), (1e6, "MV")):
+    for factor, meaning in _WRONG_UNITS:
         if USUAL_UV[0] <= spread_uv * factor <= USUAL_UV[1]:
             text = (f"as declared, the EEG would have a standard deviation of {spread_uv:.3g} uV; the numbers are "
-                    f"taken as {meaning} where the file says V")  # fmt: skip
+                    f"taken to be in {meaning}")  # fmt: skip
             return 1e6 * factor, [Flag("unit.corrected", "doubt", text)]
     text = f"the EEG has a standard deviation of {spread_uv:.3g} uV, which no unit explains"
     return 1e6, [Flag("amplitude.impossible", "unusable", text)]
