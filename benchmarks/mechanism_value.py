@@ -2,7 +2,7 @@
 
     python benchmarks/mechanism_value.py --virtual --real --store FOLDER
 
-Virtual (synthetic) cohorts (``virtual_cohorts.py``): trained on n patients, judged on 800 others of the same world, in
+Virtual (synthetic) cohorts (``virtual_cohorts.py``): trained on n patients, judged on 500 others of the same world, in
 two worlds. In world ``same`` the block's model is the truth, which flatters it; in world ``other`` the parameters are
 moved and ICANS comes from another barrier head. Real sets (ICANS_DATA must name their folder) and the demonstration
 cohort: cross-validation, :mod:`icans.study.mechanism_value`. Steps are stored and read back.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from functools import partial
 from pathlib import Path
 
@@ -31,9 +32,9 @@ from icans.study.mechanism_value import PAIRS, mechanism_value
 from icans.study.tasks import study_tasks
 
 RESULTS = Path(__file__).parent / "results"
-PATIENTS, TEST, SEED = 3400, 800, 2026
+PATIENTS, TEST, SEED = 3400, 500, 2026
 #: Training patients -> independent training samples.
-SIZES = {50: 6, 100: 6, 200: 4, 1000: 2}
+SIZES = {50: 4, 100: 4, 200: 3, 1000: 1}
 RESAMPLES = 300
 SETS = {
     "nulisa_cart_lbcl": (("icans_any", "icans_severe"), "ICANS", 2),
@@ -71,31 +72,36 @@ def metrics(frame: pd.DataFrame, weight: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.mean(values, axis=0) for name, values in made.items()}
 
 
-def virtual(store: Checkpoints, folder: Path) -> pd.DataFrame:
+def virtual(store: Checkpoints, folder: Path, only_stored: bool) -> pd.DataFrame:
     """Rows world, n, model (or "a - b"), metric, value, low, high; over test patients and training samples."""
     rungs = (*ladder(names=["crs_rule"]), *mechanistic_rungs())
-    rows = []
-    for name in WORLDS:
-        bench = Bench.of(world(name, PATIENTS, SEED, folder))
-        test_ids = ids_of(bench.world, PATIENTS - TEST, TEST)
-        for n, samples in SIZES.items():
-            frames = []
-            for k in range(samples):
-                work = partial(trained, bench, ids_of(bench.world, k * n, n), test_ids, rungs, SEED + k)
-                frames.append(store.step(f"virtual-{name}-{n}-{k}", work, [PATIENTS, SEED]))
-                print(name, n, k, flush=True)
-            rows += summary(name, n, frames)
+    benches: dict[str, Bench] = {}
+    frames: dict[tuple[str, int], list[pd.DataFrame]] = {}
+    # Round by round, so that a run that is stopped has something of every size and world.
+    steps = [(k, n, name) for k in range(max(SIZES.values())) for n in SIZES for name in WORLDS if k < SIZES[n]]
+    for k, n, name in steps:
+        if only_stored and f"virtual-{name}-{n}-{k}" not in store.done():
+            continue
+        if name not in benches and not only_stored:
+            benches[name] = Bench.of(world(name, PATIENTS, SEED, folder))
+        work = partial(trained, benches.get(name), n, k, rungs)
+        frames.setdefault((name, n), []).append(store.step(f"virtual-{name}-{n}-{k}", work, [PATIENTS, TEST, SEED]))
+        print(name, n, k, f"{time.process_time():.0f} s CPU", flush=True)
+    rows = [row for name in WORLDS for n in SIZES for row in summary(name, n, frames.get((name, n), []))]
     return pd.DataFrame(rows)
 
 
-def trained(bench: Bench, train_ids: list[str], test_ids: list[str], rungs: tuple, seed: int) -> pd.DataFrame:
+def trained(bench: Bench, n: int, sample: int, rungs: tuple) -> pd.DataFrame:
     """Forecasts of the test patients by rungs trained on others."""
-    train, test, _ = bench.split(train_ids, test_ids)
-    return bench.forecasts(train, test, rungs, seed)
+    test_ids = ids_of(bench.world, PATIENTS - TEST, TEST)
+    train, test, _ = bench.split(ids_of(bench.world, sample * n, n), test_ids)
+    return bench.forecasts(train, test, rungs, SEED + sample)
 
 
 def summary(name: str, n: int, frames: list[pd.DataFrame]) -> list[dict]:
     """Metrics and differences, with intervals from resampling test patients and training samples together."""
+    if not frames:
+        return []
     models = list(dict.fromkeys(frames[0]["model"]))
     patients = frames[0]["patient_id"].unique()
     place = {p: k for k, p in enumerate(patients)}
@@ -125,10 +131,12 @@ def summary(name: str, n: int, frames: list[pd.DataFrame]) -> list[dict]:
     return rows
 
 
-def real(store: Checkpoints) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+def real(store: Checkpoints, only_stored: bool) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Performance and differences of every set, and notes."""
     tables, gaps, notes = [], [], []
     for name, (tasks, toxicity, repeats) in SETS.items():
+        if only_stored and f"real-{name}" not in store.done():
+            continue
 
         def work(name=name, tasks=tasks, toxicity=toxicity, repeats=repeats):
             cohort = icans.demo_cohort(n=240) if name == "demo" else load(name)
@@ -155,7 +163,7 @@ def told(row, digits: int = 3) -> str:
 
 def virtual_page(table: pd.DataFrame) -> list[str]:
     lines = [
-        "## Virtual cohorts (synthetic), 800 test patients",
+        "## Virtual cohorts (synthetic), 500 test patients",
         "",
         "Landmarks day 1, 3, 5; horizons 3 and 7 days; any ICANS; averages over the six cells. `rmse`: root mean "
         "square distance of the forecast from the true risk given the whole latent course, which no forecast can "
@@ -178,7 +186,8 @@ def virtual_page(table: pd.DataFrame) -> list[str]:
         for (n, model), rows in part.groupby(["n", "model"], sort=False):
             v = rows.set_index("metric")["value"]
             lines.append(
-                f"| {n} | {model} | {v['auc']:.3f} | {v['brier']:.4f} | {v['log_score']:.3f} | {v['rmse_truth']:.3f} |"
+                f"| {n} | {rows['samples'].iloc[0]} | {model} | {v['auc']:.3f} | {v['brier']:.4f} | "
+                f"{v['log_score']:.3f} | {v['rmse_truth']:.3f} |"
             )
         lines += ["", "| n | difference | AUROC | Brier | log score |", "|---|---|---|---|---|"]
         part = table[(table["world"] == name) & (table["reference"] != "")]
@@ -215,14 +224,15 @@ def main() -> None:
     parser.add_argument("--virtual", action="store_true")
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--only-stored", action="store_true", help="make the page of the steps that are there")
     options = parser.parse_args()
     store = Checkpoints(options.store / "steps", ["mechanism value", 1])
     path = RESULTS / "mechanism_value.json"
     kept = json.loads(path.read_text()) if path.is_file() else {}
     if options.virtual:
-        kept["virtual"] = virtual(store, options.store).to_dict("records")
+        kept["virtual"] = virtual(store, options.store, options.only_stored).to_dict("records")
     if options.real:
-        performance, differences, notes = real(store)
+        performance, differences, notes = real(store, options.only_stored)
         kept["real"] = {
             "performance": performance.to_dict("records"),
             "differences": differences.to_dict("records"),

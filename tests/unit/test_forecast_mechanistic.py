@@ -9,17 +9,24 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 import icans
+from icans.core.errors import DataError
 from icans.core.random import stream
 from icans.evaluate.audit_shuffle import shuffle_future
+from icans.evaluate.performance import performance
 from icans.forecast.crossval import Design, cross_validate
+from icans.forecast.final import fit_final
+from icans.forecast.forecast import to_frame
 from icans.forecast.mechanistic import likelihood as lik
 from icans.forecast.mechanistic import population as pop
-from icans.forecast.mechanistic.block import MechanisticBlock, column_names
+from icans.forecast.mechanistic.block import MechanisticBlock, column_names, from_parts
 from icans.forecast.mechanistic.evidence import evidence
+from icans.forecast.mechanistic.foretold import reached, risk
 from icans.forecast.mechanistic.library import Recipe, library
-from icans.forecast.mechanistic.posterior import Tempering, log_prior, posterior
+from icans.forecast.mechanistic.posterior import Tempering, log_prior, posterior, quantiles
 from icans.forecast.mechanistic.rungs import mechanistic_rungs
+from icans.forecast.model_file import read_model, write_model
 from icans.forecast.outcomes import TASKS, Horizon
+from icans.study.mechanism_value import of_results
 
 RECIPE = Recipe(members=240, seed=5)
 
@@ -31,7 +38,7 @@ def members():
 
 @pytest.fixture(scope="module")
 def cohort():
-    return icans.harmonize_cohort(icans.demo_cohort(n=60, seed=3)).cohort
+    return icans.harmonize_cohort(icans.demo_cohort(n=48, seed=3)).cohort
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +93,6 @@ def test_moments_are_those_of_the_weighted_t_and_of_a_truncated_normal(members):
 
 def test_members_like_the_patient_get_the_weight(members):
     """A patient who is a member of the library, observed without error, is found again."""
-    rng = stream(3, "test mechanistic")
     own = 17
     hours = np.arange(6.0, 240.0, 12.0)
     labs = pd.concat([
@@ -102,7 +108,6 @@ def test_members_like_the_patient_get_the_weight(members):
     known = lik.likelihood(members, seen, assay, lik.Asked(np.array([0]), np.array([240.0])))
     weights = posterior(log_prior(members, seen.group, members.prior), known, Tempering(1.0, 1.0), least=0.0).weights
     assert int(np.argmax(weights[0])) == own
-    assert rng is not None
 
 
 def test_tempering_keeps_the_sample(members, cohort, fitted):
@@ -141,16 +146,94 @@ def test_a_training_patient_is_foretold_without_his_own_part(cohort, members, fi
     prior = members.prior
     others = p.strength * prior + p.own[1:].sum(axis=0)
     np.testing.assert_allclose(
-        p.without(prior, np.array([p.ids[0], "unseen"], dtype=object)),
+        p.without(prior, [p.marks[0], "unseen"]),
         [others / others.sum(), p.weights], rtol=1e-4, atol=1e-9,
     )  # fmt: skip
 
 
-def test_rungs_run_through_cross_validation(cohort):
+def test_quantiles_are_those_of_a_repeated_sample():
+    value = np.array([3.0, 1.0, 2.0])
+    weights = np.array([[0.25, 0.5, 0.25], [0.0, 0.0, 1.0]])
+    found = quantiles(weights, value, (0.1, 0.6, 0.9))
+    np.testing.assert_array_equal(found, [[1.0, 2.0, 3.0], [2.0, 2.0, 2.0]])
+
+
+def test_risks_are_those_of_the_posterior_sample(members):
+    """With all weight on members, the risk ahead is their mean chance of the event among those without it."""
+    weights = np.zeros((1, len(members)), dtype=np.float32)
+    weights[0, [3, 50, 120]] = 1 / 3
+    at, ahead = 72.0, np.array([24.0, 168.0])
+    by = reached(members, "icans_1", np.array([at, *(at + ahead)]))[:, [3, 50, 120]]
+    wanted = (by[1:] - by[0]).mean(axis=1) / (1 - by[0]).mean()
+    np.testing.assert_allclose(risk(weights, members, "icans_1", at, ahead)[0], wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_too_few_events_keep_the_default_powers(members, cohort):
+    few = evidence(cohort.subset(cohort.patient_ids[:3]))
+    power, strength, score = pop.choose(members, few, lik.Assay.prior(few.analytes))
+    assert power == Tempering()
+    assert strength == pop.STRENGTHS[1]
+    assert np.isnan(score)
+
+
+def test_what_the_model_does_not_have_is_told(cohort, fitted):
+    assert any("wbc" in note for note in fitted.notes)
+    frame = cohort.measurements
+    strange = cohort.with_table(
+        "measurements", frame.assign(unit=frame["unit"].where(frame["analyte"] != "crp", "g/L"))
+    )
+    assert any("crp" in note and "unit" in note for note in evidence(strange).notes)
+
+
+@pytest.fixture(scope="module")
+def judged(cohort):
     design = Design(landmarks_h=(72.0,), horizons=(Horizon(168.0),), folds=3, repeats=1, min_events=5)
-    rungs = mechanistic_rungs(boosting=False)
-    result = cross_validate(cohort, TASKS["icans_any"], rungs, design, blocks=[MechanisticBlock(RECIPE)])
-    risk = result.predictions.pivot(index="patient_id", columns="model", values="risk")
-    assert set(risk.columns) == {rung.name for rung in rungs}
+    return cross_validate(
+        cohort, TASKS["icans_any"], mechanistic_rungs(boosting=False), design, blocks=[MechanisticBlock(RECIPE)]
+    )
+
+
+def test_rungs_run_through_cross_validation(judged):
+    risk = judged.predictions.pivot(index="patient_id", columns="model", values="risk")
+    assert set(risk.columns) == {rung.name for rung in mechanistic_rungs(boosting=False)}
     assert risk.notna().all().all()
     assert not np.allclose(risk["logistic_clinical"], risk["logistic_both"])
+
+
+def test_the_experiment_agrees_with_the_judge(judged):
+    """With one cell the pooled metrics are the judge's own, and differences are differences."""
+    found = of_results([judged], n_boot=20)
+    table = performance(judged.predictions, n_boot=0)
+    for metric in ("auc_within_fold", "brier"):
+        wanted = table[table["metric"] == metric].set_index("model")["value"]
+        mine = found.performance[found.performance["metric"] == metric].set_index("model")["value"]
+        pd.testing.assert_series_equal(mine.sort_index(), wanted.sort_index(), check_names=False)
+    one = found.differences.query("model == 'logistic_both' and metric == 'brier'").iloc[0]
+    value = found.performance.query("metric == 'brier'").set_index("model")["value"]
+    assert one["difference"] == pytest.approx(value["logistic_both"] - value["logistic_clinical"])
+    assert one["low"] <= one["difference"] <= one["high"]
+    assert any(sentence.startswith("icans_any: adding the mechanistic columns") for sentence in found.sentences())
+
+
+def test_a_saved_model_with_the_block_forecasts_the_same(cohort, tmp_path):
+    design = Design(landmarks_h=(72.0,), horizons=(Horizon(168.0),), folds=3, repeats=1)
+    new = icans.harmonize_cohort(icans.demo_cohort(n=12, seed=9)).cohort
+    for rung in (mechanistic_rungs(boosting=False)[k] for k in (0, 3)):
+        model = fit_final(cohort, TASKS["icans_any"], rung, design, blocks=[MechanisticBlock(RECIPE)], refits=1)
+        write_model(model, tmp_path / f"{rung.name}.icans")
+        back = read_model(tmp_path / f"{rung.name}.icans")
+        before, after = (to_frame(m.forecast(new, 72.0)[0])["risk"] for m in (model, back))
+        np.testing.assert_allclose(after, before, rtol=1e-5)
+
+
+def test_another_person_of_the_same_number_is_not_a_training_patient(cohort, fitted):
+    other = icans.harmonize_cohort(icans.demo_cohort(n=2, seed=9)).cohort
+    assert set(other.patient_ids) <= set(cohort.patient_ids)
+    assert not set(evidence(other).marks) & set(fitted.population.marks)
+    assert set(evidence(cohort).marks) == set(fitted.population.marks)
+
+
+def test_weights_of_another_library_are_refused(fitted):
+    meta, arrays = fitted.to_parts()
+    with pytest.raises(DataError, match="library"):
+        from_parts(meta | {"library": "another"}, arrays)

@@ -101,7 +101,7 @@ class FittedMechanistic:
         patient = plan["patient_id"].map(code).to_numpy(dtype=np.intp)
         asked = Asked(patient, np.asarray(at_h, dtype=float))
         known = likelihood(self.library, seen, self.population.assay, asked)
-        each = self.population.without(self.library.prior, plan["patient_id"].to_numpy(dtype=object))
+        each = self.population.without(self.library.prior, [seen.marks[k] for k in patient])
         return posterior(log_prior(self.library, seen.group[patient], each), known, self.population.power)
 
     def to_parts(self) -> Parts:

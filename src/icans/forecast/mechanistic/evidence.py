@@ -72,6 +72,8 @@ class Evidence:
     ----------
     ids, analytes
         Patients, and analytes that the model has.
+    marks
+        A name for each patient that tells apart people of the same number: his whole row of the patients table.
     group
         Product class of each patient as a position in :data:`.library.CLASSES`; -1: not known or of another kind.
     recorded
@@ -88,6 +90,7 @@ class Evidence:
     group: Ints
     recorded: tuple[bool, ...]
     notes: tuple[str, ...]
+    marks: tuple[str, ...] = ()
 
     @property
     def toxicities(self) -> tuple[str, ...]:
@@ -110,7 +113,9 @@ def evidence(cohort: Cohort) -> Evidence:
         notes.append(f"{int((group < 0).sum())} patients of no product class that the library has: all members stand")
     if not len(grades.patient):
         notes.append("no grades of CRS or ICANS: the posterior rests on laboratory values alone")
-    return Evidence(ids, analytes, labs, grades, doses, group, recorded, tuple(notes))
+    rows = cohort.patients.set_index("patient_id").reindex(list(ids))
+    marks = tuple(repr((name, *row)) for name, row in zip(ids, rows.astype(str).to_numpy().tolist(), strict=True))
+    return Evidence(ids, analytes, labs, grades, doses, group, recorded, tuple(notes), marks)
 
 
 def _labs(cohort: Cohort, code: pd.Series) -> tuple[tuple[str, ...], Labs, list[str]]:

@@ -14,6 +14,7 @@ Nothing is learned from a patient that is not in the training cohort.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -55,8 +56,8 @@ class Population:
     own
         What each training patient added to the weights, before scaling, shape (n, J): taken out again when that
         patient is foretold.
-    ids
-        Training patients, in the order of ``own``.
+    marks
+        Training patients (:class:`.evidence.Evidence`), in the order of ``own``.
     recorded
         Whether the training cohort records each drug (see :class:`.evidence.Evidence`): one patient alone cannot tell.
     score
@@ -68,16 +69,16 @@ class Population:
     strength: float
     weights: Floats
     own: Array
-    ids: tuple[str, ...]
+    marks: tuple[str, ...]
     recorded: tuple[bool, ...]
     score: float
 
-    def without(self, prior: Floats, ids: NDArray[np.object_]) -> Floats:
+    def without(self, prior: Floats, marks: Sequence[str]) -> Floats:
         """Weights for some patients, each without what he added himself, shape (patients, J)."""
-        place = {name: k for k, name in enumerate(self.ids)}
+        place = {name: k for k, name in enumerate(self.marks)}
         total = self.strength * prior + self.own.sum(axis=0, dtype=float)
-        rows = np.array([place.get(str(name), -1) for name in ids])
-        made = np.broadcast_to(total, (len(ids), len(prior))).copy()
+        rows = np.array([place.get(name, -1) for name in marks])
+        made = np.broadcast_to(total, (len(marks), len(prior))).copy()
         made[rows >= 0] -= self.own[rows[rows >= 0]]
         return np.asarray(made / made.sum(axis=1, keepdims=True))
 
@@ -89,7 +90,7 @@ def fit_population(library: Library, seen: Evidence, assay: Assay | None = None)
     whole = likelihood(library, seen, assay, _everything(seen))
     own = _weigh(library, seen, whole, power, strength)
     total = strength * library.prior + own.sum(axis=0, dtype=float)
-    return Population(assay, power, strength, total / total.sum(), own, seen.ids, seen.recorded, score)
+    return Population(assay, power, strength, total / total.sum(), own, seen.marks, seen.recorded, score)
 
 
 def thinned(library: Library) -> Library:

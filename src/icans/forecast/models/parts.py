@@ -42,6 +42,8 @@ KINDS: dict[str, str] = {
     "multistate": "icans.forecast.multistate_cox",
     "phenotypes": f"{_MODELS}.phenotype_model",
     "stack": "icans.forecast.integrate.stack",
+    "mechanistic": "icans.forecast.mechanistic.rungs",
+    "mechanistic_block": "icans.forecast.mechanistic.block",
     "transfer": "icans.forecast.transfer.recalibrate",
     "update": "icans.forecast.transfer.update",
     "group_effects": "icans.forecast.transfer.group_effects",
