@@ -71,9 +71,16 @@ class OnsetHazard:
 
     def hazard(self, values: Floats, day: Ints) -> Floats:
         """Probability of onset on the day asked about, shape (n,)."""
+        return self.lasso.probability(self._prepared(values, day))
+
+    def contributions(self, values: Floats, day: Ints) -> Floats:
+        """Coefficient x distance from the training mean, log odds, (n, p + 3)."""
+        return self._prepared(values, day) * self.lasso.coefficients
+
+    def _prepared(self, values: Floats, day: Ints) -> Floats:
         columns = self._columns(values, day, self.curve)
         filled = np.where(np.isnan(columns), self.median, columns)
-        return self.lasso.probability((filled - self.centre) / self.scale)
+        return np.asarray((filled - self.centre) / self.scale)
 
     @staticmethod
     def _columns(values: Floats, day: Ints, curve: Floats) -> Floats:
