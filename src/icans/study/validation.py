@@ -142,13 +142,13 @@ def validate_models(
     cohort = ready.cohort
     _check_units(models, cohort)
     executor = Processes(workers)
+    with stage("forecasting"):
+        names = _names(models)
+        counts, predictions, novelty = _predicted(models, names, cohort)
     with stage("auditing for leakage"):
         audit = audit_task(
             ready.delivered, cohort, models[0].task, regimes=ready.harmonized.regimes, seed=seed, executor=executor
         )
-    with stage("forecasting"):
-        names = _names(models)
-        counts, predictions, novelty = _predicted(models, names, cohort)
     with stage("judging"):
         found = _judged(models, names, cohort, counts, predictions, novelty, bootstrap, seed, executor)
         found = replace(found, audit=audit)
