@@ -15,6 +15,7 @@ from icans.forecast.incidence import incidence
 from icans.forecast.models.parts import from_parts, to_parts
 from icans.forecast.multistate import counts, increments, occupation, transition_matrix
 from icans.forecast.multistate_cox import MultiState, from_landmark, markov_check
+from icans.forecast.multistate_refits import intervals, refits
 from icans.forecast.preprocess import PrepareSpec
 from icans.forecast.states import SPELL_COLUMNS, Spells, spells
 
@@ -161,16 +162,16 @@ def test_known_hazards_give_the_known_occupation_and_mean_times():
 
 def test_intervals_cover_and_the_two_kinds_agree():
     inside = []
-    for seed in range(25):
+    for seed in range(15):
         found, _ = made(150, seed=10 + seed, days=False)
-        both = [occupation(found, intervals=kind, n_boot=60, seed=seed) for kind in ("bootstrap", "greenwood")]
+        both = [occupation(found, intervals=kind, n_boot=40, seed=seed) for kind in ("bootstrap", "greenwood")]
         for path in both:
             row = path.when(100.0)
             inside.append(((row["low"] <= truth(100.0)) & (truth(100.0) <= row["high"])).to_numpy())
     assert 0.85 < np.mean(inside) <= 1.0
     width = [path.when(100.0)["high"] - path.when(100.0)["low"] for path in both]
     np.testing.assert_allclose(width[0], width[1], rtol=0.35)
-    again = occupation(found, n_boot=60, seed=seed)
+    again = occupation(found, n_boot=40, seed=seed)
     np.testing.assert_array_equal(again.low, both[0].low)
 
 
@@ -265,3 +266,20 @@ def test_rows_at_risk_are_counted_after_entry_and_up_to_leaving():
     np.testing.assert_array_equal(at, [10, 20])
     np.testing.assert_array_equal(at_risk[:, 0], [2, 1])
     np.testing.assert_array_equal(increments(moves, at_risk)[:, 0, 1], [0.5, 1.0])
+
+
+def test_intervals_of_one_patients_probabilities_hold_the_truth_and_repeat_themselves():
+    found, table = made(160, seed=8, ratio=(0.8, 0.0, 0.5))
+    model = MultiState(penalties=(0.1,), **PLAIN)
+    fits = refits(model, table, found, n_boot=8, seed=1)
+    new = pd.DataFrame({"x": [-1.0, 0.0, 1.0]}, index=pd.Index(list("abc"), name="patient_id"))
+    low, high = intervals(fits, new, "well", 0.0, [120.0])
+    expected = np.exp(-(0.010 * np.exp(0.8 * new["x"].to_numpy()) + 0.002) * 120.0)
+    assert ((low[:, 0, 0] - 0.06 < expected) & (expected < high[:, 0, 0] + 0.06)).all()
+    assert ((high - low)[:, 0, 0] > 0.03).all()
+    again = refits(model, table, found, n_boot=2, seed=1)
+    for one, other in zip(fits, again, strict=False):
+        np.testing.assert_array_equal(*(fit.predict(new, "well", 0.0, [120.0]) for fit in (one, other)))
+    empty = Spells(found.names, found.table[found.table["next"] < 0].reset_index(drop=True))
+    with pytest.raises(NotEstimableError, match="no intervals"):
+        refits(model, table, empty, n_boot=4)

@@ -67,7 +67,7 @@ class MultiState:
         NotEstimableError
             No move, more than one row for a patient, or too many rows at risk.
         """
-        features, at = _one_row(table)
+        features, at = one_row(table)
         used = from_landmark(spells, at)
         if not (used.table["next"] != UNSEEN).any():
             raise NotEstimableError("nobody moves between states after the landmark")
@@ -113,7 +113,7 @@ class MultiState:
         return choose(losses, "best")
 
 
-def _one_row(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+def one_row(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
     """Features indexed by patient, and the hour at which they were known."""
     if table.index.nlevels == 1:
         at = pd.Series(0.0, index=table.index.astype(str))

@@ -62,7 +62,7 @@ class RandomForest:
     """
 
     trees: int = 100
-    leaf_rows: tuple[int, ...] = (20,)
+    leaf_rows: tuple[int, ...] = (10,)
     feature_share: float = 1.0 / 3.0
     columns: Callable[[Sequence[str]], list[str]] = summary_columns
     prepare: PrepareSpec = field(default_factory=lambda: PREPARE)

@@ -23,8 +23,9 @@ from icans.forecast.ridge import fit_path
 
 Floats = NDArray[np.float64]
 
-#: Ridge on (slope - 1), on the mean log likelihood: worth a few events, so that ten events do not give a slope of 5.
-SLOPE_PENALTY = 0.02
+#: Ridge on (slope - 1), on the mean log likelihood: with 200 patients as much as one standard deviation of the slope
+#: known to be about 1 in advance (rows of one patient and horizons of one row say nearly the same).
+SLOPE_PENALTY = 0.004
 #: A learner's risk is held this far off 0 and 1 before its log odds are taken.
 MIN_RISK = 1e-3
 
