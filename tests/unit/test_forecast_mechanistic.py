@@ -19,6 +19,7 @@ from icans.forecast.forecast import to_frame
 from icans.forecast.mechanistic import likelihood as lik
 from icans.forecast.mechanistic import population as pop
 from icans.forecast.mechanistic.block import MechanisticBlock, column_names, from_parts
+from icans.forecast.mechanistic.courses import courses
 from icans.forecast.mechanistic.evidence import evidence
 from icans.forecast.mechanistic.foretold import reached, risk
 from icans.forecast.mechanistic.library import Recipe, library
@@ -231,6 +232,21 @@ def test_another_person_of_the_same_number_is_not_a_training_patient(cohort, fit
     assert set(other.patient_ids) <= set(cohort.patient_ids)
     assert not set(evidence(other).marks) & set(fitted.population.marks)
     assert set(evidence(cohort).marks) == set(fitted.population.marks)
+
+
+def test_courses_pass_through_the_columns(cohort, fitted):
+    patient = cohort.patient_ids[4]
+    found = courses(fitted, cohort, patient, 72.0)
+    plan = pd.DataFrame({"patient_id": [patient], "landmark_h": [72.0]})
+    row = fitted.columns(cohort.subset([patient]), plan, np.array([72.0])).iloc[0]
+    now = found[(found["time_h"] == 72.0) & (found["quantity"] == "endothelium")].iloc[0]
+    assert now["mean"] == pytest.approx(row["mech.endothelium"], rel=1e-4)
+    banded = found[found["kind"] != "risk"]
+    assert ((banded["low"] <= banded["median"]) & (banded["median"] <= banded["high"])).all()
+    risk_ = found[(found["quantity"] == "icans_1") & (found["time_h"] == 144.0)]["mean"].iloc[0]
+    assert np.log(risk_ / (1 - risk_)) == pytest.approx(row["mech.icans_1.72h"], abs=0.02)
+    with pytest.raises(KeyError, match="nobody"):
+        courses(fitted, cohort, "nobody", 72.0)
 
 
 def test_weights_of_another_library_are_refused(fitted):
