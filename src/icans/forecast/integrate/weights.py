@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from icans.forecast.ridge import deviance, expit
-from icans.forecast.tuning import choose
+from icans.forecast.tuning import Rule, choose
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -121,6 +121,7 @@ def fit_combiner(
     fold: NDArray[np.intp] | None = None,
     *,
     spreads: Sequence[float] = SPREADS,
+    rule: Rule = "one_se",
     min_events: int = MIN_EVENTS,
 ) -> Combiner:
     """Learn the weights.
@@ -135,6 +136,9 @@ def fit_combiner(
         Fold of each row, patients together: the spread is chosen over them. None: the last of ``spreads`` is taken.
     spreads
         Prior standard deviations of the log weights, from the tightest.
+    rule
+        ``one_se``: the tightest spread within one standard error of the best. Equal weights are hard to beat with few
+        patients (the forecast combination puzzle: Smith J, Wallis KF, Oxf Bull Econ Stat 2009;71:331).
     min_events
         With fewer patients with an event the prior weights stay, and nothing is recalibrated.
     """
@@ -150,7 +154,7 @@ def fit_combiner(
             if train.events < 2 or test.weight.sum() == 0:
                 continue
             losses[k] = [_loss_of(_fit(train, start, spread), test) for spread in spreads]
-        chosen = choose(losses, "best")
+        chosen = choose(losses, rule)
     return _fit(level, start, spreads[chosen])
 
 
