@@ -22,6 +22,8 @@ from icans.evaluate.censoring import Floats
 DEPTH = 3
 LEAF_SHARE = 0.05
 FOLDS = 5
+#: A split that explains less (of the variance of the log odds) is rounding.
+LEAST_GAIN = 1e-6
 #: Fidelity below which rules are not to be read.
 FAITHFUL = 0.5
 
@@ -73,7 +75,9 @@ def rule_summary(table: pd.DataFrame, risk: Floats, *, depth: int = DEPTH, seed:
     if len(target) < 40 or np.ptp(target) < 1e-9:
         raise NotEstimableError("rules need 40 forecasts that differ")
     x = _numbers(table)
-    tree = DecisionTreeRegressor(max_depth=depth, min_samples_leaf=LEAF_SHARE, random_state=0)
+    tree = DecisionTreeRegressor(
+        max_depth=depth, min_samples_leaf=LEAF_SHARE, min_impurity_decrease=LEAST_GAIN, random_state=0
+    )
     patients = table.index.get_level_values("patient_id").to_numpy().astype(str)
     fidelity = _fidelity(tree, x.to_numpy(), target, patients, seed)
     tree.fit(x.to_numpy(), target)

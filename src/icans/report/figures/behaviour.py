@@ -89,6 +89,8 @@ def fig_drift(windows: pd.DataFrame, path: pd.DataFrame, axis: str) -> Figure:
         right.axhline(sign * float(path[f"limit_{name}"].iloc[0]), color=colour, lw=0.8, ls=(0, (3, 2)))
     right.axhline(0, color=LINE, lw=0.6)
     right.set(title="CUSUM", xlabel=axis, xlim=(0, 1), ylabel="Evidence")
+    low, high = right.get_ylim()
+    right.set_ylim(low, high + 0.25 * (high - low))  # room for the legend
     right.legend(frameon=False, fontsize=7, loc="upper left")
     for ax in (left, right):
         base.percent_ticks(ax.xaxis)
