@@ -10,8 +10,10 @@ from sklearn.isotonic import IsotonicRegression
 from icans.core.random import stream
 from icans.forecast.envelope import Note, unseen_sd
 from icans.forecast.inputs import Inputs
+from icans.forecast.integrate.members import log_odds
 from icans.forecast.integrate.uncertainty import VennAbers, drawn, sentence, statement
 from icans.forecast.models.logistic import LastValueLogistic
+from icans.forecast.ridge import expit
 from integrate_tables import HORIZONS, QUICK, truth
 
 
@@ -107,13 +109,14 @@ def test_intervals_of_patients_with_a_new_product_hold_their_true_risk():
     rule, naive = [], []
     for k in range(40):
         shift = stream(k, "new product").normal(0, unseen_sd("product"))
-        new = truth(40, 700 + k, effects=EFFECTS, missing=0.0, shift=shift, landmarks=(24.0,))
+        new = truth(40, 700 + k, effects=EFFECTS, missing=0.0, landmarks=(24.0,))
+        target = expit(log_odds(new.risk[:, 1]) + shift)
         risk = fitted.predict(new.table, HORIZONS[1])
         refits = [one(new.table, HORIZONS[1]) for one in wobble]
         note = (Note("group", "product", "new", unseen_sd("product")),)
         for into, notes in ((rule, [note] * len(risk)), (naive, None)):
             frame = statement(risk, refits=refits, notes=notes)
-            into.append(np.mean((new.risk[:, 1] >= frame["low"]) & (new.risk[:, 1] <= frame["high"])))
+            into.append(np.mean((target >= frame["low"]) & (target <= frame["high"])))
     assert np.mean(rule) > 0.9
     assert np.mean(naive) < np.mean(rule) - 0.1
 
