@@ -97,6 +97,25 @@ class RunInfo:
 
 
 @dataclass(frozen=True)
+class Mechanism:
+    """The standing experiment: the same learner with clinical columns, with mechanistic ones, with both.
+
+    Attributes
+    ----------
+    differences
+        task, model, reference_model, metric, difference, low, high, better (yes, no, unclear).
+    performance
+        task, model, metric, value, low, high, averaged over the judged cells.
+    sentences
+        What it says, in words.
+    """
+
+    differences: pd.DataFrame
+    performance: pd.DataFrame
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything that a report may show. What is absent is said to be absent; nothing is made up for it.
 
@@ -126,6 +145,8 @@ class ReportData:
         Risks of single patients over landmarks (``low``/``high``: interval).
     behaviour
         What the rest of the evaluation protocol found (alarms, groups, drift, latency, instability, explanation).
+    mechanism
+        Whether the mechanistic model of the patient helps the forecasts.
     models
         Label or description by model name, in the order of the ladder, which is that of figures and tables. What is
         too long for a label (:data:`LABEL_LENGTH`) is printed once, as a description.
@@ -157,6 +178,7 @@ class ReportData:
     predictions: pd.DataFrame | None = None
     forecasts: pd.DataFrame | None = None
     behaviour: Behaviour | None = None
+    mechanism: Mechanism | None = None
     sample_size: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     methods: Mapping[str, str] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from icans.report.format import estimate, landmark
 from icans.study.config import Study
 from icans.study.forecasts import TaskForecasts
 from icans.study.judge import Judgement
+from icans.study.mechanism_value import MechanismValue
 from icans.study.words import PATH_LABELS, limits, methods, model_label
 
 #: The landmark and horizon of the headline, declared before any result: day 3 is when CD28 products begin to show
@@ -52,6 +53,7 @@ class Findings:
     warnings: tuple[Problem, ...]
     headline: report.Headline | None
     behaviour: Behaviour | None = None
+    mechanism: MechanismValue | None = None
 
     @property
     def occurrence(self) -> Audit | None:
@@ -129,6 +131,8 @@ class Findings:
             "left_out": self.left_out,
             "optimism": self.optimism,
             "forecasts": self.shown,
+            "mechanism": None if self.mechanism is None else self.mechanism.differences,
+            "mechanism_performance": None if self.mechanism is None else self.mechanism.performance,
             "atlas": atlas(self.cohort),
             "problems": pd.DataFrame([problem.as_dict() for problem in self.warnings]),
             **self.validation_tables(),

@@ -69,6 +69,8 @@ class ForecastSection(_Section):
     """``[forecast]``: landmarks and horizons in days since infusion, models, and the resampling that judges them.
 
     ``corrections`` are estimated in each training fold: ``batch`` (ComBat), ``assay`` (factors between platforms).
+    ``mechanism``: the standing experiment, the same learner with and without the mechanistic model's columns; on the
+    tasks named (``first``: the first that can be judged), or ``off``.
     """
 
     landmarks_d: tuple[Day, ...] = (0, 1, 2, 3, 5, 7)
@@ -80,6 +82,7 @@ class ForecastSection(_Section):
     leave_out: tuple[Literal["site", "product", "source", "disease"], ...] = ("site", "product")
     corrections: tuple[Literal["batch", "assay"], ...] = ()
     allow_missingness_features: bool = False
+    mechanism: Literal["off", "first", "all"] = "first"
 
     @field_validator("landmarks_d", "horizons_d")
     @classmethod

@@ -14,6 +14,8 @@ from icans.core.errors import ConfigError, NotEstimableError, Problem
 from icans.core.execute import Executor
 from icans.core.random import stream
 from icans.evaluate.audit_shuffle import future_shuffled, labels_shuffled
+from icans.forecast.blocks import FeatureBlock
+from icans.forecast.catalogue import recipes
 from icans.forecast.crossval import CrossValidation, Design, cross_validate
 from icans.forecast.dataset import CohortStep, examples
 from icans.forecast.features import FeatureSpec, features_at
@@ -47,17 +49,25 @@ class TaskForecasts:
 
 
 def rungs_of(names: Sequence[str] | None) -> tuple[Rung, ...]:
-    """The rungs of the ladder that a study wants (None: every one).
+    """The models that a study wants (None: the ladder); see :func:`models_of`."""
+    return models_of(names)[0]
+
+
+def models_of(names: Sequence[str] | None) -> tuple[tuple[Rung, ...], tuple[FeatureBlock, ...]]:
+    """The models that a study wants (None: the ladder), and the blocks of features that they need.
 
     Raises
     ------
     ConfigError
-        A name that the ladder does not have.
+        A name that the catalogue does not have.
     """
+    if names is None:
+        return ladder(), ()
     try:
-        return ladder(names=names)
+        return recipes(names)
     except KeyError as error:
-        problem = Problem("study", None, "forecast.models", repr(names), "names of the ladder", str(error.args[0]))
+        problem = Problem("study", None, "forecast.models", repr(names), "names that `icans models` lists",
+                          str(error.args[0]))  # fmt: skip
         raise ConfigError([problem]) from error
 
 
@@ -76,7 +86,8 @@ def forecast_task(
     cohort: Cohort, study_task: StudyTask, section: ForecastSection, seed: int, executor: Executor, folder: Path
 ) -> TaskForecasts:
     """One task through cross-validation and, where the patients differ in it, each leave-one-group-out."""
-    rungs, spec = rungs_of(section.models), feature_spec(section, cohort)
+    rungs, blocks = models_of(section.models)
+    spec = feature_spec(section, cohort)
     design = _design(study_task, section, seed)
     try:
         result = cross_validate(
@@ -86,6 +97,7 @@ def forecast_task(
             design,
             spec=spec,
             steps=steps_of(section),
+            blocks=blocks,
             executor=executor,
             folder=folder / "folds",
         )
@@ -97,7 +109,7 @@ def forecast_task(
         try:
             left_out[by] = cross_validate(
                 cohort, study_task.task, rungs, _design(study_task, section, seed, by), spec=spec,
-                steps=steps_of(section), executor=executor, folder=folder / "folds",
+                steps=steps_of(section), blocks=blocks, executor=executor, folder=folder / "folds",
             )  # fmt: skip
         except (ConfigError, NotEstimableError) as error:
             notes.append(f"leave one {by} out: {error}")

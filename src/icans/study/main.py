@@ -26,9 +26,10 @@ from icans.study.agreement import scheme_agreement
 from icans.study.assemble import Findings, declared_cell, headline_of, report_data
 from icans.study.auditing import audit_tasks
 from icans.study.config import Study
-from icans.study.forecasts import TaskForecasts, forecast_task, rungs_of
+from icans.study.forecasts import TaskForecasts, feature_spec, forecast_task, rungs_of
 from icans.study.individuals import final_model, shown_forecasts
 from icans.study.judge import judge, judge_left_out
+from icans.study.mechanism_value import MechanismValue, mechanism_value
 from icans.study.optimism import optimism_table
 from icans.study.outputs import check_target, code_digest, write_outputs
 from icans.study.paths import grade_paths
@@ -185,11 +186,15 @@ def _analyse(study: Study, delivered: Cohort, run: _Run, executor: Executor, wor
             "protocol", "alarms, groups, drift, latency, instability, reasons",
             partial(protocol, cohort, first_judged, declared, own, chosen, section, study.evaluate, seed, executor),
         )  # fmt: skip
+    mechanism = None
+    if section.mechanism != "off" and forecasts:
+        mechanism = run.stage("mechanism", "does mechanism help?",
+                              partial(_mechanism, cohort, forecasts, study, executor, work))  # fmt: skip
     return Findings(
         study=study, delivered=delivered, cohort=cohort, harmonized=mended, rungs=tuple(rungs.values()),
         forecasts=tuple(forecasts), judgement=judgement, left_out=left_out, audits=audits, optimism=optimism,
         paths=paths, crosswalk=crosswalk, agreement=agreement, sample=tuple(sample), shown=shown, model=model,
-        headline=headline, behaviour=behaviour,
+        headline=headline, behaviour=behaviour, mechanism=mechanism,
         warnings=summarised(check_cohort(delivered).warnings),
     )  # fmt: skip
 
@@ -199,6 +204,20 @@ def _forecast(
 ) -> TaskForecasts:
     job = partial(forecast_task, cohort, task, study.forecast, study.study.seed, executor, work)
     return run.stage(f"forecast-{task.task.name}", f"forecasting: {task.label}", job)
+
+
+def _mechanism(
+    cohort: Cohort, forecasts: list[TaskForecasts], study: Study, executor: Executor, work: Path
+) -> MechanismValue:
+    """The standing experiment on the tasks that could be judged; in ``first``, without the trees and one repeat."""
+    section = study.forecast
+    judged = [f.study_task for f in forecasts if f.result is not None and f.study_task.task.anchor == "infusion"]
+    every = section.mechanism == "all"
+    return mechanism_value(
+        cohort, judged if every else judged[:1], seed=study.study.seed, folds=section.folds,
+        repeats=section.repeats if every else 1, n_boot=study.evaluate.bootstrap, boosting=every,
+        spec=feature_spec(section, cohort), executor=executor, folder=work / "folds",
+    )  # fmt: skip
 
 
 def _left_out(forecasts: list[TaskForecasts], study: Study, executor: Executor) -> pd.DataFrame:

@@ -70,6 +70,38 @@ def _events(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 @base.figure
+def fig_differences(table: pd.DataFrame, label: str) -> Figure:
+    """Paired differences with intervals, one line for each pair of models, a panel for each task.
+
+    Parameters
+    ----------
+    table
+        Columns task, model, reference_model, difference, low, high; one metric.
+    label
+        Name of the axis.
+    """
+    pairs = table[["model", "reference_model"]].drop_duplicates().itertuples(index=False, name=None)
+    names = {pair: f"{pair[0]} − {pair[1]}".replace("_", " ") for pair in pairs}
+    tasks = table["task"].unique()
+    fig = base.new(3.4 + 2.4 * len(tasks), 1.15 + 0.3 * len(names))
+    axes = fig.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    for ax, task in zip(axes, tasks, strict=True):
+        ax.axvline(0, color="#9aa4ae", lw=0.8, ls=(0, (3, 2)), zorder=0)
+        rows = table[table["task"] == task].set_index(["model", "reference_model"])
+        for y, pair in enumerate(names):
+            if pair in rows.index:
+                row = rows.loc[pair]
+                ax.plot([row["low"], row["high"]], [y, y], color=style.ACCENT, lw=1.6, solid_capstyle="butt")
+                ax.plot(row["difference"], y, marker="o", ms=5, color=style.ACCENT, mec=style.PAPER, mew=0.7)
+        ax.set_title(str(task).replace("_", " "))
+        ax.spines["left"].set_visible(False)
+    axes[0].set_yticks(range(len(names)), list(names.values()))
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    fig.supxlabel(f"Difference in {label}", fontsize=8.5, color=style.SOFT)
+    return fig
+
+
+@base.figure
 def fig_grade_paths(table: pd.DataFrame, labels: Mapping[str, str] | None = None) -> Figure:
     """Ranked probability score of the forecast grade against lead time (lower is better), a panel a landmark.
 
