@@ -76,7 +76,7 @@ def forward(start: Array, links: Sequence[Array], plan: Plan, rows: int) -> Arra
     out[plan.first] = start
     for k in range(1, len(plan.alive)):
         index = plan.rows(k)
-        out[index] = np.logaddexp.reduce(out[index - 1][:, :, None] + links[k - 1], axis=1)
+        out[index] = _log_sum(out[index - 1][:, :, None] + links[k - 1], 1)
     return out
 
 
@@ -92,7 +92,7 @@ def forward_backward(
     for k in range(len(plan.alive) - 1, 0, -1):
         index, link = plan.rows(k), links[k - 1]
         after = link + backward[index][:, None, :]
-        backward[index - 1] = np.logaddexp.reduce(after, axis=2)
+        backward[index - 1] = _log_sum(after, 2)
         pair = np.exp(ahead[index - 1][:, :, None] + after - evidence[: len(index), None, None])
         if group is None:
             joint[0] += pair.sum(axis=0)
@@ -103,3 +103,11 @@ def forward_backward(
     posterior = np.exp(ahead + backward - owner[series][:, None])
     posterior /= posterior.sum(axis=1, keepdims=True)
     return Passes(posterior, ahead, joint, owner)
+
+
+def _log_sum(weight: Array, axis: int) -> Array:
+    """Logarithm of the sum of exponentials; several times faster than ``np.logaddexp.reduce``."""
+    top = weight.max(axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.squeeze(top, axis) + np.log(np.exp(weight - top).sum(axis=axis)))

@@ -8,7 +8,7 @@ counted across them and nothing is judged there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -215,12 +215,21 @@ def cross_validate_path(
         mine = path["patient_id"].map(fold_of)
         for fold in range(folds):
             train, test = path[mine != fold], path[mine == fold]
+            fitted: dict[str, PathModel] = {}
             for model in models:
-                frame = _forecast_path(model.fit(train), test, days_ahead)
+                fitted[model.name] = _fit_or_assemble(model, train, fitted)
+                frame = _forecast_path(fitted[model.name], test, days_ahead)
                 frames.append(frame.assign(task=task, model=model.name, repeat=repeat, fold=fold))
     columns = ["task", "model", "landmark_h", "horizon_h", "repeat", "fold", "patient_id", "today", "observed"]
     result = pd.concat(frames, ignore_index=True)
     return result[[*columns, *(f"p{k}" for k in range(STATES))]]
+
+
+def _fit_or_assemble(model: PathModel, train: pd.DataFrame, fitted: Mapping[str, PathModel]) -> PathModel:
+    """A pool takes members that were fitted on the same patients under the same name; the others are fitted."""
+    assemble = getattr(model, "assemble", None)
+    made: PathModel | None = assemble(fitted) if assemble is not None else None
+    return made if made is not None else model.fit(train)
 
 
 def forecast_rows(model: PathModel, path: pd.DataFrame, ahead: int) -> Floats:

@@ -9,6 +9,7 @@ from icans.cohort.cohort import Cohort
 from icans.core.errors import DataError
 from icans.evaluate.bootstrap import patient_counts, percentile_interval
 from icans.evaluate.discrimination import ranked_probability_score
+from icans.forecast.filters.ladder import path_ladder, path_with_covariates
 from icans.forecast.grade_path import STATES, cross_validate_path, daily_path
 from icans.forecast.outcomes import Task
 from icans.study.config import ForecastSection
@@ -46,7 +47,9 @@ def grade_paths(cohort: Cohort, task: Task, section: ForecastSection, seed: int,
     days = path.groupby("patient_id").size()
     if (days >= 3).sum() < MIN_PATIENTS:
         return None
-    forecasts = cross_validate_path(path, folds=section.folds, repeats=section.repeats, seed=seed)
+    path = path_with_covariates(path, cohort, task)
+    rivals = path_ladder(path, seed)
+    forecasts = cross_validate_path(path, rivals, folds=section.folds, repeats=section.repeats, seed=seed)
     rows = []
     for lead, part in forecasts.groupby("horizon_h"):
         rows += _scored(part, float(lead), ALL_LANDMARKS, seed, n_boot)

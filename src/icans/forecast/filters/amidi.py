@@ -13,7 +13,6 @@ Departures beside those of the hazard: the grade of the day before is known and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -143,36 +142,32 @@ class AmidiPath:
 
 
 def phases(state: Ints) -> Ints:
-    """Phase of each day of a whole course, as the paper reads them off in hindsight."""
-    out = np.zeros(len(state), dtype=np.intp)
-    ill = np.flatnonzero(state > 0)
-    if len(ill) == 0:
-        return out
-    peak, last = int(np.flatnonzero(state == state.max())[-1]), int(ill[-1])
-    out[max(int(ill[0]) - 1, 0) : peak + 1] = RISING
-    out[peak : last + 1] = FALLING
-    out[last + 1 :] = OVER
-    return out
+    """Phase of each day of whole courses (..., days), as the paper reads them off in hindsight."""
+    ill = state > 0
+    day, days = np.arange(state.shape[-1]), state.shape[-1]
+    some = ill.any(axis=-1, keepdims=True)
+    first = ill.argmax(axis=-1)[..., None]
+    last = days - 1 - ill[..., ::-1].argmax(axis=-1)[..., None]
+    worst = state == state.max(axis=-1, keepdims=True)
+    peak = days - 1 - worst[..., ::-1].argmax(axis=-1)[..., None]
+    phase = np.where(day >= np.maximum(first - 1, 0), RISING, BEFORE)
+    phase = np.where(day >= peak, FALLING, phase)
+    return np.where(some, np.where(day > last, OVER, phase), BEFORE)
 
 
 def _count(path: pd.DataFrame, copies: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     moves = np.eye(4) * STAY_DAYS
     grades = np.repeat(np.eye(STATES)[None] * STAY_DAYS + STAY_DAYS / STATES, 4, axis=0)
-    for state in _runs(path):
-        for copy in range(copies + 1):
-            course = state if copy == 0 else _perturbed(state, rng)
-            phase = phases(course)
-            np.add.at(moves, (phase[:-1], phase[1:]), 1.0)
-            np.add.at(grades, (phase[1:], course[:-1], course[1:]), 1.0)
+    # Each patient's grades in the order of days; days without a grade are passed over, as published.
+    for _, rows in path.groupby("patient_id", sort=False):
+        state = rows["state"].to_numpy(dtype=np.intp)
+        courses = np.concatenate([state[None], _perturbed(np.repeat(state[None], copies, axis=0), rng)])
+        phase = phases(courses)
+        np.add.at(moves, (phase[:, :-1], phase[:, 1:]), 1.0)
+        np.add.at(grades, (phase[:, 1:], courses[:, :-1], courses[:, 1:]), 1.0)
     return moves / moves.sum(axis=1, keepdims=True), grades / grades.sum(axis=2, keepdims=True)
 
 
-def _runs(path: pd.DataFrame) -> Iterator[Ints]:
-    """Each patient's grades in the order of days (days without a grade are passed over, as published)."""
-    for _, rows in path.groupby("patient_id", sort=False):
-        yield rows["state"].to_numpy(dtype=np.intp)
-
-
 def _perturbed(state: Ints, rng: np.random.Generator) -> Ints:
-    moved = (rng.random(len(state)) < MOVED) * rng.choice([-1, 1], len(state)) * (state > 0)
+    moved = (rng.random(state.shape) < MOVED) * rng.choice([-1, 1], state.shape) * (state > 0)
     return np.clip(state + moved, 0, 4).astype(np.intp)

@@ -37,7 +37,7 @@ PRIOR_GRADES = 4.0
 #: Days that the spread of all days is worth for the mean and variance of a result in a phase.
 PRIOR_RESULT = 5.0
 #: Most rounds of expectation-maximisation, and the relative gain that ends them.
-ITERATIONS, TOLERANCE = 60, 1e-5
+ITERATIONS, TOLERANCE = 40, 5e-5
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class PhasePath:
         Power of the results' density, 0 to 1.
     starts, seed
         Random beginnings of the search; the one with the highest posterior density is kept.
+    iterations
+        Most rounds of expectation-maximisation.
     """
 
     name: str = "hmm"
@@ -82,6 +84,7 @@ class PhasePath:
     result_weight: float = 0.25
     starts: int = 3
     seed: int = 1
+    iterations: int = ITERATIONS
     parameters: PhaseParameters | None = None
     prepared: Preparation | None = None
     objective: tuple[float, ...] = ()
@@ -147,7 +150,7 @@ class PhasePath:
 
     def _climb(self, grid: _Grid, now: PhaseParameters) -> tuple[tuple[float, ...], PhaseParameters]:
         trace: list[float] = []
-        for _ in range(ITERATIONS):
+        for _ in range(self.iterations):
             emission = self._emission(grid, now)
             start, links = _weights(grid, now, emission)
             passes = forward_backward(start, links, grid.plan, grid.series)

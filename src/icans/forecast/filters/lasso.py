@@ -17,10 +17,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 #: Penalties on the path, and the smallest as a share of the one that holds all coefficients at zero.
-COUNT, SMALLEST = 15, 1e-3
+COUNT, SMALLEST = 10, 1e-3
 STEPS, TOLERANCE = 3000, 1e-7
 #: The same while penalties are compared: their deviance moves in the fourth digit.
-ROUGH_STEPS, ROUGH = 200, 1e-4
+ROUGH_STEPS, ROUGH = 100, 3e-4
 
 
 @dataclass(frozen=True)

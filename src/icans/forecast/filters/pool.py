@@ -7,6 +7,7 @@ unless given: with tens of patients, weights that are learned mostly learn noise
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +40,12 @@ class PooledPath:
     def fit(self, path: pd.DataFrame) -> PooledPath:
         """Fit every member."""
         return replace(self, members=tuple(member.fit(path) for member in self.members))
+
+    def assemble(self, fitted: Mapping[str, PathModel]) -> PooledPath | None:
+        """The pool of members that have been fitted already (by name); None where one has not."""
+        if any(member.name not in fitted for member in self.members):
+            return None
+        return replace(self, members=tuple(fitted[member.name] for member in self.members))
 
     def predict_path(self, path: pd.DataFrame, ahead: int) -> Floats:
         """Distribution over grades ``ahead`` days after each row, shape (n, 6)."""
