@@ -9,7 +9,7 @@ network in arrays of their own (Lipton 2016, arXiv 1606.04130; Che 2018, doi 10.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -164,6 +164,16 @@ def fit_encoding(inputs: Inputs, spec: EncodeSpec) -> Encoding:
     context = [c for c in table.columns if c == "day" or c.split(".", 1)[0] in spec.context]
     experts = [c for c in table.columns if c.split(".", 1)[0] in MECHANISTIC]
     return Encoding(spec, channels, values, _prepared(table, context), _prepared(table, experts))
+
+
+def observed(
+    inputs: Inputs, channels: Sequence[str], spec: EncodeSpec
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Channels as measured, not scaled: value and mask (n, T, C), hours before the landmark (n, T)."""
+    steps = _steps(inputs, channels, spec)
+    made = _padded(steps, steps.value, len(inputs), replace(spec, missingness=True))
+    before = np.expm1(made["clock"][:, :, 1]) * spec.unit_h
+    return made["filled"], made["mask"], before.astype(np.float32)
 
 
 @dataclass(frozen=True)

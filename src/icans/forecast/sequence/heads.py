@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 #: More bins than this are not made; beyond it windows lie inside bins and risk is interpolated.
 MAX_BINS = 12
-#: Fewer bins than this are split, so that the time of an event says something about the hazard.
+#: Fewer windows than this are cut at quartiles of the times of events, which then say something about the hazard.
 MIN_BINS = 4
 #: Pseudo-rows by which the hazards of each landmark are drawn towards those of all landmarks together.
 POOLING = 20.0
@@ -54,7 +54,7 @@ class Grid:
         """Bins from the windows that will be asked for; hazards counted in the training rows."""
         at = np.sort(outcome["landmark_h"].unique().astype(float))
         windows = np.unique(np.concatenate([h.window(at) for h in horizons]))
-        edges = _edges(windows[windows > 0])
+        edges = _edges(windows[windows > 0], outcome)
         known, cause = targets(outcome["time_h"], outcome["event"], edges)
         landmark = outcome["landmark_h"].to_numpy(dtype=float)
         pooled = _hazard(known, cause, np.full((len(edges), 3), [1.0, 0.5, 0.5]) / 2.0)
@@ -83,16 +83,19 @@ class Grid:
         return np.asarray((1 - share) * curve[row, k - 1] + share * curve[row, k])
 
 
-def _edges(windows: Floats) -> Floats:
+def _edges(windows: Floats, outcome: pd.DataFrame) -> Floats:
+    """Ends of the windows; where these are few, also quartiles of the times of events inside them."""
     if len(windows) == 0:
         return np.array([24.0])
     if len(windows) > MAX_BINS:
-        windows = windows[np.unique(np.linspace(0, len(windows) - 1, MAX_BINS).round().astype(int))]
-    edges = windows
-    while len(edges) < MIN_BINS:
-        ends = np.r_[0.0, edges]
-        edges = np.sort(np.r_[edges, (ends[1:] + ends[:-1]) / 2])
-    return np.asarray(edges)
+        return np.asarray(windows[np.unique(np.linspace(0, len(windows) - 1, MAX_BINS).round().astype(int))])
+    if len(windows) >= MIN_BINS:
+        return np.asarray(windows)
+    time = outcome["time_h"].to_numpy(dtype=float)
+    inside = time[(outcome["event"].to_numpy() == EVENT) & (time < windows[-1])]
+    if len(inside) < MIN_BINS:
+        return np.asarray(windows)
+    return np.unique(np.r_[windows, np.quantile(inside, np.arange(1, MIN_BINS) / MIN_BINS)])
 
 
 def targets(time_h: ArrayLike, event: ArrayLike, edges: Floats) -> tuple[Floats, NDArray[np.intp]]:
