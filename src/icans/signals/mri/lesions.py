@@ -22,10 +22,16 @@ from icans.signals.mri.volume import Volume
 
 #: Fewest voxels that a tissue class must have to serve as its own reference.
 FEWEST = 200
+#: Fewest connected voxels of a lesion: on coarse grids two neighbours may be bright by chance.
+FEWEST_TOGETHER = 5
 #: Tissue darker than this share of the brain's median is fluid or bone on FLAIR and no reference.
 DARK_SHARE = 0.5
 #: Layers of the mask's surface where threshold lesions are not sought, mm: skull and pulsation are bright there.
 RIM_MM = 2.0
+#: Width of the smoothing before the comparison (standard deviation), mm: single voxels are noise.
+SMOOTH_MM = 1.0
+#: A class is judged by voxels this far inside it where it has enough of them, mm: its border is mixed with others.
+INTERIOR_MM = 2.0
 #: Rounds of the reference that leave out what the last round called abnormal.
 ROUNDS = 5
 
@@ -60,9 +66,10 @@ def by_threshold(flair: Volume, found: Outline) -> Lesions:
     NotEstimableError
         No tissue class has enough voxels.
     """
-    z, flags = robust_z(flair, found)
+    smooth = flair.with_data(_smoothed(flair, found.brain))
+    z, flags = robust_z(smooth, found)
     tissue = found.brain & (_tissue_class(found.labels) > 0) & _deep(found, flair.spacing)
-    masks = {cut: _lesions(flair, z.above, z.own, tissue, cut) for cut in thresholds.sweep("flair_z")}
+    masks = {cut: _lesions(smooth, z.above, z.own, tissue, cut) for cut in thresholds.sweep("flair_z")}
     chosen = masks[thresholds.value("flair_z")]
     share = float(chosen.sum()) / max(float(tissue.sum()), 1.0)
     if share > 0.15:
@@ -136,7 +143,11 @@ def robust_z(image: Volume, found: Outline) -> tuple[Brightness, list[Flag]]:
     NotEstimableError
         No tissue class has enough voxels.
     """
+    from scipy.ndimage import maximum_filter, minimum_filter
+
     data, tissue = image.data, _tissue_class(found.labels)
+    box = [2 * max(1, round(INTERIOR_MM / edge)) + 1 for edge in image.spacing]
+    pure = maximum_filter(tissue, size=box) == minimum_filter(tissue, size=box)
     brain = found.brain & (tissue > 0)
     if int(brain.sum()) < FEWEST:
         raise NotEstimableError(
@@ -146,9 +157,10 @@ def robust_z(image: Volume, found: Outline) -> tuple[Brightness, list[Flag]]:
     references: dict[int, tuple[float, float]] = {}
     for code in np.unique(tissue[brain]):
         members = brain & (tissue == code) & (data > dark)
-        if int(members.sum()) < FEWEST:
-            continue
-        references[int(code)] = _reference(data[members])
+        if int((members & pure).sum()) >= FEWEST:
+            members &= pure
+        if int(members.sum()) >= FEWEST:
+            references[int(code)] = _reference(data[members])
     if not references:
         raise NotEstimableError(f"{image.name}: no tissue class has {FEWEST} voxels")
     above = _against_brightest_near(data, tissue, brain, references, image.spacing)
@@ -186,6 +198,15 @@ def _against_brightest_near(
     return z
 
 
+def _smoothed(image: Volume, brain: Mask) -> npt.NDArray[np.float32]:
+    """The image under a narrow blur that does not reach across the border of the brain."""
+    from scipy.ndimage import gaussian_filter
+
+    sigma = [SMOOTH_MM / edge for edge in image.spacing]
+    weight = gaussian_filter(brain.astype(np.float32), sigma)
+    return np.where(brain, gaussian_filter(image.data * brain, sigma) / np.maximum(weight, 1e-3), image.data)
+
+
 def _classes() -> dict[str, int]:
     names = dict.fromkeys(region.tissue for region in regions())
     return {name: code for code, name in enumerate(names, start=1)}
@@ -202,14 +223,14 @@ def _tissue_class(labels: Labels) -> Labels:
 def _reference(values: npt.NDArray[np.float32]) -> tuple[float, float]:
     """Middle and robust spread of normal-appearing tissue: outliers above are left out round by round.
 
-    The spread is that of the lower half, which lesions do not widen.
+    The spread is the smaller of those of both halves: fluid widens the lower one, lesions the upper one.
     """
     kept = values
     middle = spread = 0.0
     for _ in range(ROUNDS):
         middle = float(np.median(kept))
-        below = middle - kept[kept <= middle]
-        spread = max(1.4826 * float(np.median(below)), 1e-6 * max(abs(middle), 1e-12))
+        halves = np.median(middle - kept[kept <= middle]), np.median(kept[kept >= middle] - middle)
+        spread = max(1.4826 * float(min(halves)), 1e-6 * max(abs(middle), 1e-12))
         trimmed = values[values <= middle + 3.0 * spread]
         if trimmed.size == kept.size:
             break
@@ -240,5 +261,6 @@ def _lesions(image: Volume, z: npt.NDArray[np.float32], own: npt.NDArray[np.floa
     part = thresholds.value("flair_edge")
     edge = own + part * (np.concatenate([[0.0], peak])[parts] - own)
     kept = (parts > 0) & (image.data >= edge)
-    sizes = np.bincount(parts[kept], minlength=count + 1) * image.voxel_ml
-    return np.asarray(kept & (sizes >= thresholds.value("smallest_ml"))[parts])
+    sizes = np.bincount(parts[kept], minlength=count + 1)
+    large = (sizes * image.voxel_ml >= thresholds.value("smallest_ml")) & (sizes >= FEWEST_TOGETHER)
+    return np.asarray(kept & large[parts])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -150,27 +151,33 @@ def _lesions(
     codes = {r.name: r.code for r in regions()}
     truth = np.zeros(labels.shape, dtype=bool)
     made = []
-    source = atlas()
     for spot in spots:
-        # The seed is the voxel of the region deepest inside it on that side, found in MNI space.
-        from scipy.ndimage import distance_transform_edt
-
-        member = source.labels == codes[spot.region]
-        x = source.affine[0, 0] * np.arange(member.shape[0]) + source.affine[0, 3]
-        member &= ((x > 0) if spot.side == "right" else (x < 0))[:, None, None]
-        deepest = np.unravel_index(int(np.argmax(distance_transform_edt(member))), member.shape)
-        centre = np.linalg.inv(place) @ source.affine @ np.array([*deepest, 1.0])
-        i, j, k = np.indices(labels.shape, dtype=np.float32)
-        at = (np.linalg.inv(grid.affine) @ centre)[:3]
-        far = (i - at[0]) ** 2 + (j - at[1]) ** 2 + (k - at[2]) ** 2
+        centre = np.linalg.inv(grid.affine) @ np.linalg.inv(place) @ _deepest(codes[spot.region], spot.side)
+        i, j, k = np.ogrid[tuple(slice(0, n) for n in labels.shape)]
+        far = (i - centre[0]) ** 2 + (j - centre[1]) ** 2 + (k - centre[2]) ** 2
         own = labels == codes[spot.region]
-        wanted = max(1, round(spot.ml / grid.voxel_ml))
-        order = np.argsort(np.where(own, far, np.inf), axis=None)[: min(wanted, int(own.sum()))]
+        wanted = min(max(1, round(spot.ml / grid.voxel_ml)), int(own.sum()))
+        order = np.argsort(np.where(own, far, np.inf), axis=None, kind="stable")[:wanted]
         where = np.zeros(labels.shape, dtype=bool)
         where.ravel()[order] = True
         truth |= where
         made.append((spot, where))
     return truth, made
+
+
+@cache
+def _deepest(code: int, side: str) -> Array:
+    """The point of a region farthest from its border on one side, MNI millimetres (with a 1 for translation)."""
+    from scipy.ndimage import distance_transform_edt, find_objects
+
+    source = atlas()
+    box = find_objects((source.labels == code).astype(np.uint8))[0]
+    member = np.pad(source.labels[box] == code, 1)
+    start = np.array([b.start for b in box]) - 1
+    x = source.affine[0, 0] * (np.arange(member.shape[0]) + start[0]) + source.affine[0, 3]
+    member &= ((x > 0) if side == "right" else (x < 0))[:, None, None]
+    at = np.unravel_index(int(np.argmax(distance_transform_edt(member))), member.shape)
+    return np.asarray(source.affine @ np.array([*(np.array(at) + start), 1.0]))
 
 
 def _by_tissue(labels: np.ndarray, signal: Mapping[str, float]) -> np.ndarray:
