@@ -225,6 +225,7 @@ def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> 
         agreement=found.agreement,
         predictions=found.validation_tables().get("predictions"),
         forecasts=found.shown,
+        mechanism=_mechanism(found),
         behaviour=found.behaviour,
         sample_size=_sample_size(found),
         limits=limits(found.cohort),
@@ -248,6 +249,11 @@ def report_data(found: Findings, *, started: str, seconds: dict[str, float]) -> 
 
 def _audit(found: Findings) -> report.Audit | None:
     return None if found.occurrence is None else report_audit(found.occurrence, found.audit_table())
+
+
+def _mechanism(found: Findings) -> report.Mechanism | None:
+    value = found.mechanism
+    return None if value is None else report.Mechanism(value.differences, value.performance, value.sentences())
 
 
 def report_audit(audit: Audit, table: pd.DataFrame) -> report.Audit:
