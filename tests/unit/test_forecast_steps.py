@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from icans.cohort.cohort import Cohort
 from icans.core.random import stream
 from icans.forecast.crossval import Design, cross_validate
 from icans.forecast.ladder import ladder
+from icans.forecast.models.parts import from_parts, to_parts
 from icans.forecast.outcomes import TASKS, Horizon
 from icans.forecast.steps import AssayStep, BatchStep
 
@@ -86,3 +89,20 @@ def test_the_steps_run_inside_cross_validation_also_when_a_batch_is_left_out():
     left = Design(landmarks_h=(72.0,), horizons=(Horizon(168.0),), min_events=5, leave_one_out_by="batch")
     out = cross_validate(batched(), TASKS["icans_any"], rungs, left, steps=[BatchStep()])
     assert set(out.folds["group"]) == {"one", "two"}
+
+
+def test_fitted_corrections_go_through_plain_parts(tmp_path):
+    cohort = batched()
+    rows = cohort.measurements
+    twice = pd.concat(
+        [rows.assign(assay="a"), rows.assign(assay="b", value=rows["value"] * 2.0, time_h=rows["time_h"] + 0.5)],
+        ignore_index=True,
+    ).astype(rows.dtypes.to_dict())
+    both = cohort.with_table("measurements", twice)
+    for step, seen in ((BatchStep(), cohort), (AssayStep(), both), (AssayStep(), cohort)):
+        fitted = step.fit(seen)
+        meta, arrays = to_parts(fitted)
+        np.savez(tmp_path / "a.npz", allow_pickle=False, **arrays)
+        with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
+            again = from_parts(json.loads(json.dumps(meta)), dict(stored))
+        assert again.apply(seen).measurements.equals(fitted.apply(seen).measurements)

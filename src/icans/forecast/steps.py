@@ -6,7 +6,7 @@ the training cohort and applied to both parts: ``cross_validate(..., steps=[Batc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from icans.cohort.cohort import Cohort, change_rows
 from icans.core.errors import NotEstimableError
+from icans.forecast.models.parts import Arrays, Meta, Parts
 from icans.harmonize.assay_scale import AssayScale
-from icans.harmonize.batch import ComBat
+from icans.harmonize.batch import ComBat, Fitted, Prior
 
 Floats = NDArray[np.float64]
 
@@ -77,6 +78,17 @@ class FittedBatchStep:
         ]  # fmt: skip
         return cohort.with_table("measurements", cohort.measurements.assign(value=moved), pd.concat(changes))
 
+    def to_parts(self) -> Parts:
+        """Plain parts (:mod:`icans.forecast.models.parts`)."""
+        fitted = self.combat.fitted
+        settings = asdict(replace(self.combat, fitted=None))
+        meta = {"kind": "batch_step", "analytes": list(self.analytes), "combat": settings, "batches": None}
+        if fitted is None:
+            return meta, {}
+        arrays = {name: getattr(fitted, name) for name in ("intercept", "effects", "sd", "shift", "spread")}
+        priors = np.array([astuple(prior) for prior in fitted.priors], dtype=float)
+        return meta | {"batches": list(fitted.batches)}, arrays | {"priors": priors}
+
 
 @dataclass(frozen=True)
 class AssayStep:
@@ -104,6 +116,40 @@ class FittedAssayStep:
             return cohort
         table, changes = self.scale.transform(cohort.measurements)
         return cohort.with_table("measurements", table, changes)
+
+    def to_parts(self) -> Parts:
+        """Plain parts (:mod:`icans.forecast.models.parts`)."""
+        if self.scale is None or self.scale.factors is None:
+            return {"kind": "assay_step", "factors": None}, {}
+        names = self.scale.factors[["analyte", "assay", "reference"]].astype(object)
+        numbers = self.scale.factors[["factor", "se_log", "n_patients"]].to_numpy(dtype=float)
+        settings = {"window_h": self.scale.window_h, "reference": dict(self.scale.reference),
+                    "unknown": self.scale.unknown}  # fmt: skip
+        named = names.where(names.notna(), None).to_numpy().tolist()
+        return {"kind": "assay_step", "factors": named, **settings}, {"numbers": numbers}
+
+
+def from_parts(meta: Meta, arrays: Arrays) -> FittedBatchStep | FittedAssayStep:
+    """The fitted step that ``to_parts`` took apart."""
+    if meta["kind"] == "assay_step":
+        return _assay_step(meta, arrays)
+    fitted = None
+    if meta["batches"] is not None:
+        names = ("intercept", "effects", "sd", "shift", "spread")
+        numbers = {name: np.asarray(arrays[name], dtype=float) for name in names}
+        priors = tuple(Prior(*row) for row in np.asarray(arrays["priors"], dtype=float).tolist())
+        fitted = Fitted(batches=tuple(meta["batches"]), priors=priors, **numbers)
+    return FittedBatchStep(tuple(meta["analytes"]), ComBat(**(meta["combat"] | {"fitted": fitted})))
+
+
+def _assay_step(meta: Meta, arrays: Arrays) -> FittedAssayStep:
+    if meta["factors"] is None:
+        return FittedAssayStep(None)
+    frame = pd.DataFrame(meta["factors"], columns=["analyte", "assay", "reference"])
+    numbers = np.asarray(arrays["numbers"], dtype=float).reshape(-1, 3)
+    for k, name in enumerate(("factor", "se_log", "n_patients")):
+        frame[name] = numbers[:, k]
+    return FittedAssayStep(AssayScale(meta["window_h"], dict(meta["reference"]), meta["unknown"], frame))
 
 
 def _batched(cohort: Cohort) -> pd.DataFrame:

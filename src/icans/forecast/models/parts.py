@@ -44,6 +44,8 @@ KINDS: dict[str, str] = {
     "stack": "icans.forecast.integrate.stack",
     "mechanistic": "icans.forecast.mechanistic.rungs",
     "mechanistic_block": "icans.forecast.mechanistic.block",
+    "batch_step": "icans.forecast.steps",
+    "assay_step": "icans.forecast.steps",
     "transfer": "icans.forecast.transfer.recalibrate",
     "update": "icans.forecast.transfer.update",
     "group_effects": "icans.forecast.transfer.group_effects",
