@@ -18,6 +18,17 @@ settings.register_profile(
 settings.load_profile("icans")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--full``: comparisons with other programs at the size that is claimed, which takes minutes."""
+    parser.addoption("--full", action="store_true", help="comparisons with other programs at full size")
+
+
+@pytest.fixture(scope="session")
+def many(request: pytest.FixtureRequest) -> int:
+    """Patients in comparisons with other programs: 100 with ``--full``, else fewer of the same ones."""
+    return 100 if request.config.getoption("--full") else 12
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder with the public data sets; the test is skipped where it is absent."""

@@ -114,9 +114,9 @@ def agree(theirs: np.ndarray, ours: np.ndarray, model) -> None:
     assert off.max() < 1e-4, (model.state_names[off.argmax()], off.max())
 
 
-def test_roadrunner_agrees_for_100_patients_of_the_patient_model() -> None:
+def test_roadrunner_agrees_for_patients_of_the_patient_model(many: int) -> None:
     model = patient_model(["tocilizumab", "dexamethasone"])
-    parameters = patients_of(model, 100)
+    parameters = patients_of(model, many)
     ours = simulate(model, parameters, TREATED, TIMES, outputs=model.state_names, rtol=1e-8)
     assert not ours.failures
     text = export_sbml(model, None, TREATED, folded=True)
@@ -134,9 +134,9 @@ def test_copasi_agrees_for_the_patient_model() -> None:
         agree(theirs[1:], values[1:], model)
 
 
-def test_roadrunner_agrees_for_100_small_patients_with_every_kind_of_dose() -> None:
+def test_roadrunner_agrees_for_small_patients_with_every_kind_of_dose(many: int) -> None:
     model, doses = small_model(), small_doses()
-    parameters = values_of(model, 100, "small")
+    parameters = values_of(model, many, "small")
     theirs = in_roadrunner(export_sbml(model, None, doses), model.state_names, parameters, model)
     for patient, row in zip(theirs[:, 1:], parameters):
         ours = solve(model, row, doses, TIMES, outputs=model.state_names, rtol=1e-9, atol=1e-12).values
