@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from icans.signals.eeg.channels import POSITIONS, mirror, parse, parse_all, side
+from icans.signals.eeg.montage import positions
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,23 @@ def test_mirror_is_its_own_inverse_and_changes_sides():
     for name in [*POSITIONS.values(), "Fp1-F7", "Fz-Cz"]:
         assert mirror(mirror(name)) == name
         assert side(mirror(name)) == other[side(name)]
+
+
+def test_every_position_has_its_place_and_mirrors_lie_opposite():
+    places = positions()
+    assert set(POSITIONS.values()) - set(places) == set()
+    for name in POSITIONS.values():
+        x, y, z = places[name]
+        assert abs(x * x + y * y + z * z - 1) < 1e-3
+        a, b, c = places[mirror(name)]
+        assert abs(x + a) + abs(y - b) + abs(z - c) < 0.2
+
+
+def test_positions_are_those_of_mne():
+    mne = pytest.importorskip("mne")
+    named = "colin27_1005" if "colin27_1005" in mne.channels.get_builtin_montages() else "standard_1005"
+    theirs = mne.channels.make_standard_montage(named).get_positions()["ch_pos"]
+    centre = (theirs["T7"] + theirs["T8"]) / 2 + [0, 0, 0.01]
+    for name, place in positions().items():
+        away = theirs[name] - centre
+        np.testing.assert_allclose(place, away / np.linalg.norm(away), atol=1e-3)

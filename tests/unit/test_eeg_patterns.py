@@ -9,7 +9,6 @@ import eeg_signals as made
 from icans.signals.eeg.analyse import analyse
 from icans.signals.eeg.findings import FREQUENT, findings, rules, window_findings
 
-pytest.importorskip("mne")
 SECONDS = 30.0
 
 

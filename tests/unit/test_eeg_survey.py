@@ -12,8 +12,6 @@ from icans.signals.eeg.analyse import analyse
 from icans.signals.eeg.reading import from_array, open_recording
 from icans.signals.eeg.survey import survey
 
-pytest.importorskip("mne")
-
 
 @pytest.fixture(scope="module")
 def data() -> np.ndarray:
@@ -126,6 +124,7 @@ def test_no_file_and_no_eeg_are_named(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError, match="ends in one of"):
         open_recording(tmp_path / "notes.txt")
+    pytest.importorskip("mne")
     for suffix in ("set", "vhdr", "fif"):
         (tmp_path / f"a_raw.{suffix}").write_bytes(b"nothing of the kind")
         with pytest.raises(DataError, match="can be read"):

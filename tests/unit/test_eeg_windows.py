@@ -77,7 +77,6 @@ def test_numbers_that_are_none_are_left_out_and_written_down():
     data = made.scalp(60.0)
     data[4, int(20 * made.RATE) : int(22 * made.RATE)] = np.nan
     data[7, int(40 * made.RATE)] += 4000
-    pytest.importorskip("mne")
     result = analyse(made.recording(data), connectivity=False)
     gone = result.left_out.set_index("channel")
     assert gone.loc[made.NAMES[4], "reason"] == "no number"
@@ -87,7 +86,6 @@ def test_numbers_that_are_none_are_left_out_and_written_down():
 
 
 def test_heart_beats_are_removed_where_there_is_an_ecg():
-    pytest.importorskip("mne")
     seconds = 60.0
     time = np.arange(int(seconds * made.RATE)) / made.RATE
     beat = np.zeros_like(time)

@@ -23,7 +23,7 @@ _ROWS = {
     "Fp": "z12", "AF": "z12345678", "F": "z12345678" + "90", "FT": "789", "FC": "z123456", "C": "z123456",
     "T": "78", "TP": "78", "CP": "z123456", "P": "z123456789", "PO": "z345678", "O": "z12", "I": "z12",
 }  # fmt: skip
-_EXTRA = ("F10", "FT10", "FT9", "P10", "T9", "T10", "AFz", "Nz")
+_EXTRA = ("F10", "FT10", "FT9", "P10", "T9", "T10", "AFz")
 #: Every position known, by its name in upper case.
 POSITIONS: dict[str, str] = {
     name.upper(): name

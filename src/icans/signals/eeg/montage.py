@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from icans.signals.eeg.channels import side
-from icans.signals.eeg.optional import need_mne
 
 Array = npt.NDArray[np.float64]
 
@@ -82,13 +83,9 @@ def _derivation(weights: dict[str, dict[str, float]], names: Sequence[str]) -> D
 
 @cache
 def positions() -> dict[str, tuple[float, float, float]]:
-    """Unit vectors of the electrodes on the head (x right, y front, z up): MNE's 10-05 montage, put on the sphere."""
-    mne = need_mne()
-    named = mne.channels.get_builtin_montages()
-    montage = mne.channels.make_standard_montage("colin27_1005" if "colin27_1005" in named else "standard_1005")
-    places = {name: np.asarray(xyz) for name, xyz in montage.get_positions()["ch_pos"].items()}
-    centre = np.mean([places["T7"], places["T8"]], axis=0) + np.array([0.0, 0.0, 0.01])
-    return {name: tuple((xyz - centre) / np.linalg.norm(xyz - centre)) for name, xyz in places.items()}
+    """Unit vectors of the electrodes on the head (x right, y front, z up), from ``positions.toml``."""
+    raw = tomllib.loads((resources.files(__package__) / "positions.toml").read_text(encoding="utf-8"))
+    return {name: (x, y, z) for name, (x, y, z) in raw.items()}
 
 
 def neighbour_weights(names: Sequence[str], count: int = 4) -> Array:
