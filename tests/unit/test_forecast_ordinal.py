@@ -14,6 +14,7 @@ from icans.core.errors import NotEstimableError
 from icans.core.random import stream
 from icans.forecast.features import FeatureSpec, features_at
 from icans.forecast.grade_outcomes import worst_grades
+from icans.forecast.grades_crossval import GRADES_OF_RISK_SET, cross_validate_grades
 from icans.forecast.models.grades import OrdinalGrades
 from icans.forecast.models.parts import from_parts, to_parts
 from icans.forecast.ordinal import OrderedRegression, design
@@ -219,3 +220,20 @@ def test_rare_grades_join_the_next_lower_and_one_grade_is_refused(rows):
         OrdinalGrades().fit(table, grades.assign(grade=0))
     tested = OrdinalGrades(penalties=(0.1,), free="test").fit(table, grades)
     assert "(all)" in set(tested.tested["column"])
+
+
+def test_cross_validated_grades_are_ordinal_predictions_of_unseen_patients():
+    from icans.evaluate.ordinal import ordinal_scores
+
+    cohort = simulated(90, seed=12, signal=2.0)
+    models = {"reference": GRADES_OF_RISK_SET, "odds": OrdinalGrades(penalties=(0.3,))}
+    spec = FeatureSpec(scores=(), statistics=(), windows_d=())
+    found, fits = cross_validate_grades(cohort, TASKS["icans_any"], (72.0,), WEEK, models, spec=spec, folds=3)
+    assert (fits["error"] == "").all()
+    assert len(found) == 2 * found["patient_id"].nunique()
+    again, _ = cross_validate_grades(cohort, TASKS["icans_any"], (72.0,), WEEK, models, spec=spec, folds=3)
+    pd.testing.assert_frame_equal(found, again)
+    scores = ordinal_scores(found, n_boot=2).set_index(["model", "metric"])["value"]
+    assert scores["odds", "rps"] < scores["reference", "rps"]
+    with pytest.raises(NotEstimableError, match="fewer than 3 folds"):
+        cross_validate_grades(cohort.subset(cohort.patient_ids[:2]), TASKS["icans_any"], (72.0,), WEEK, folds=3)
