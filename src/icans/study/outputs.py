@@ -11,9 +11,13 @@ import pandas as pd
 from icans.cohort.folder import write_folder
 from icans.core.errors import DataError
 from icans.core.execute import Executor
-from icans.core.files import atomic_path, sha256, write_json
+from icans.core.files import atomic_path, sha256, write_json, write_text
 from icans.core.provenance import versions
 from icans.forecast.model_file import write_model
+from icans.report.checklists.card import card_text, model_card
+from icans.report.checklists.facts import facts
+from icans.report.checklists.probast import probast_table
+from icans.report.checklists.tripod import tripod_table
 from icans.report.model import ReportData
 from icans.report.render import write_report
 
@@ -54,11 +58,14 @@ def write_outputs(folder: Path, found: Findings, data: ReportData, executor: Exe
     if found.model is not None:
         name = found.model.task.name
         write_json(folder / "models" / f"{name}.json", found.model_card())
+        write_text(folder / "models" / f"{name}.md", card_text(model_card(data, found.model_card())))
         try:
             write_model(found.model, folder / "models" / f"{name}.icans")
         except DataError as error:
             # A correction that cannot be stored makes the model unusable elsewhere; the run itself stands.
             write_json(folder / "models" / f"{name}.not-stored.json", [p.as_dict() for p in error.problems])
+    _parquet(tripod_table(facts(data)), folder / "tables" / "tripod_ai.parquet", found.cohort.synthetic)
+    _parquet(probast_table(data), folder / "tables" / "self_check.parquet", found.cohort.synthetic)
     write_report(data, folder / "report.html", executor)
     run = {
         "study": found.study.as_dict(),
