@@ -29,7 +29,7 @@ from icans.forecast.model_file import read_model, write_model
 from icans.forecast.outcomes import TASKS, Horizon
 from icans.study.mechanism_value import of_results
 
-RECIPE = Recipe(members=240, seed=5)
+RECIPE = Recipe(members=240)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def members():
 
 @pytest.fixture(scope="module")
 def cohort():
-    return icans.harmonize_cohort(icans.demo_cohort(n=48, seed=3)).cohort
+    return icans.harmonize_cohort(icans.demo_cohort(n=40, seed=3)).cohort
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def test_what_the_model_does_not_have_is_told(cohort, fitted):
 
 @pytest.fixture(scope="module")
 def judged(cohort):
-    design = Design(landmarks_h=(72.0,), horizons=(Horizon(168.0),), folds=3, repeats=1, min_events=5)
+    design = Design(landmarks_h=(72.0,), horizons=(Horizon(168.0),), folds=2, repeats=1, min_events=5)
     return cross_validate(
         cohort, TASKS["icans_any"], mechanistic_rungs(boosting=False), design, blocks=[MechanisticBlock(RECIPE)]
     )
@@ -218,18 +218,19 @@ def test_the_experiment_agrees_with_the_judge(judged):
 
 def test_a_saved_model_with_the_block_forecasts_the_same(cohort, tmp_path):
     design = Design(landmarks_h=(72.0,), horizons=(Horizon(168.0),), folds=3, repeats=1)
-    new = icans.harmonize_cohort(icans.demo_cohort(n=12, seed=9)).cohort
-    for rung in (mechanistic_rungs(boosting=False)[k] for k in (0, 3)):
-        model = fit_final(cohort, TASKS["icans_any"], rung, design, blocks=[MechanisticBlock(RECIPE)], refits=1)
-        write_model(model, tmp_path / f"{rung.name}.icans")
-        back = read_model(tmp_path / f"{rung.name}.icans")
-        before, after = (to_frame(m.forecast(new, 72.0)[0])["risk"] for m in (model, back))
-        np.testing.assert_allclose(after, before, rtol=1e-5)
+    rung = mechanistic_rungs(boosting=False)[0]
+    model = fit_final(cohort, TASKS["icans_any"], rung, design, blocks=[MechanisticBlock(RECIPE)], refits=1)
+    write_model(model, tmp_path / "model.icans")
+    back = read_model(tmp_path / "model.icans")
+    some = cohort.subset(cohort.patient_ids[:9])  # other people with the same numbers
+    new = some.with_table("patients", some.patients.assign(age_y=some.patients["age_y"] + 1))
+    before, after = (to_frame(m.forecast(new, 72.0)[0])["risk"] for m in (model, back))
+    np.testing.assert_allclose(after, before, rtol=1e-5)
 
 
 def test_another_person_of_the_same_number_is_not_a_training_patient(cohort, fitted):
-    other = icans.harmonize_cohort(icans.demo_cohort(n=2, seed=9)).cohort
-    assert set(other.patient_ids) <= set(cohort.patient_ids)
+    some = cohort.subset(cohort.patient_ids[:2])
+    other = some.with_table("patients", some.patients.assign(age_y=some.patients["age_y"] + 1))
     assert not set(evidence(other).marks) & set(fitted.population.marks)
     assert set(evidence(cohort).marks) == set(fitted.population.marks)
 

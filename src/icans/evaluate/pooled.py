@@ -7,6 +7,7 @@ cells of a task, and a resample draws the same patients in every cell, so that t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -26,37 +27,11 @@ POOLED = {"auc_within_fold": True, "brier": False, "log_score": True}
 LEAST_RISK = 1e-3
 
 
-def pooled(predictions: pd.DataFrame, *, n_boot: int = 200, seed: int = 0) -> Pooled:
-    """Metrics of every task and model, averaged over the cells that all models of the task forecast.
-
-    Parameters
-    ----------
-    predictions
-        Prediction table (see :mod:`icans.evaluate.tables`).
-    n_boot, seed
-        Resamples of patients.
-
-    Raises
-    ------
-    DataError
-        The table has problems.
-    """
-    cells: dict[str, dict[tuple[float, float], dict[str, Group]]] = {}
-    for group in groups(check_predictions(predictions)):
-        cells.setdefault(group.task, {}).setdefault((group.landmark_h, group.horizon_h), {})[group.model] = group
-    values = {}
-    for task, found in cells.items():
-        models = sorted(set().union(*found.values()))
-        shared = [cell for cell in found.values() if set(cell) == set(models)]
-        values[task] = {name: _average(shared, name, n_boot, seed) for name in models if shared}
-    return Pooled(values)
-
-
+@dataclass(frozen=True)
 class Pooled:
     """Values of the observed patients (first) and of every resample: task -> model -> metric -> shape (1 + B,)."""
 
-    def __init__(self, values: Mapping[str, Mapping[str, Mapping[str, Floats]]]) -> None:
-        self.values = values
+    values: Mapping[str, Mapping[str, Mapping[str, Floats]]]
 
     def table(self) -> pd.DataFrame:
         """Columns task, model, metric, value, low, high."""
@@ -87,6 +62,32 @@ class Pooled:
                     rows.append((task, model, reference, metric, i.value, i.low, i.high, better))
         columns = ["task", "model", "reference_model", "metric", "difference", "low", "high", "better"]
         return pd.DataFrame(rows, columns=columns)
+
+
+def pooled(predictions: pd.DataFrame, *, n_boot: int = 200, seed: int = 0) -> Pooled:
+    """Metrics of every task and model, averaged over the cells that all models of the task forecast.
+
+    Parameters
+    ----------
+    predictions
+        Prediction table (see :mod:`icans.evaluate.tables`).
+    n_boot, seed
+        Resamples of patients.
+
+    Raises
+    ------
+    DataError
+        The table has problems.
+    """
+    cells: dict[str, dict[tuple[float, float], dict[str, Group]]] = {}
+    for group in groups(check_predictions(predictions)):
+        cells.setdefault(group.task, {}).setdefault((group.landmark_h, group.horizon_h), {})[group.model] = group
+    values = {}
+    for task, found in cells.items():
+        models = sorted(set().union(*found.values()))
+        shared = [cell for cell in found.values() if set(cell) == set(models)]
+        values[task] = {name: _average(shared, name, n_boot, seed) for name in models if shared}
+    return Pooled(values)
 
 
 def _average(cells: Sequence[Mapping[str, Group]], model: str, n_boot: int, seed: int) -> dict[str, Floats]:

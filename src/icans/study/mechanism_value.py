@@ -7,7 +7,7 @@ told over all judged cells together, with intervals over patients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -124,8 +124,3 @@ def of_results(
     found = pooled(predictions, n_boot=n_boot, seed=seed)
     cells = pd.concat([r.cells for r in results], ignore_index=True)
     return MechanismValue(found.table(), found.differences(PAIRS), cells, predictions, notes)
-
-
-def only_windows(task: StudyTask, most_h: float) -> StudyTask:
-    """The task with horizons of at most so many hours from the landmark."""
-    return replace(task, horizons=tuple(h for h in task.horizons if not h.until and h.hours <= most_h))
