@@ -43,7 +43,7 @@ def test_sealed_forecasts_come_back_as_they_were(tmp_path: Path):
     assert entry.content["sealed_at"] == "2024-03-01T08:00:00+00:00"
     found = verify(tmp_path / "r", head=entry.digest)
     assert found.intact
-    assert "1 sealings with 2 forecasts" in found.text()
+    assert "1 sealing with 2 forecasts" in found.text()
     assert [f.risk for f in found.entries[0].forecasts] == [0.25, 1 / 3]
     assert np.isnan(found.entries[0].forecasts[0].low)
     assert found.entries[0].forecasts[0].reasons == made[0].reasons

@@ -67,7 +67,8 @@ class Verdict:
         """For people."""
         count = sum(len(e.content["forecasts"]) for e in self.entries)
         if self.intact:
-            return f"{len(self.entries)} sealings with {count} forecasts, unbroken; head {self.head}"
+            some = f"{len(self.entries)} sealing{'' if len(self.entries) == 1 else 's'} with {count} forecasts"
+            return f"{some}, unbroken; head {self.head}"
         return "The registry is broken:\n" + "\n".join(f"- {p}" for p in self.problems)
 
 

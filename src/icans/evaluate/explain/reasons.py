@@ -55,7 +55,10 @@ def feature_words(name: str) -> str:
 def _lab_words(analyte: str, kind: str) -> str:
     name, _, matrix = analyte.partition("@")
     known = vocabulary.analytes().get(name)
-    what = (known.label if known is not None else name.replace("_", " ")) + (f" in {matrix.upper()}" if matrix else "")
+    label = known.label if known is not None else name.replace("_", " ")
+    # "Body temperature" within a sentence is "body temperature"; "CRP" and "C-reactive protein" stay.
+    label = label[0].lower() + label[1:] if label[1:2].islower() else label
+    what = label + (f" in {matrix.upper()}" if matrix else "")
     statistic, _, window = kind.partition("_")
     text = _STATISTICS.get(statistic, statistic + " of {what}").format(what=what)
     if window == "all":
