@@ -253,7 +253,10 @@ def _roots(P: Floats) -> Floats:
 
 
 def _rhat(draws: Floats) -> float:
-    """Largest split R-hat of the columns of draws (chains, S, K): Gelman A, Rubin DB, Stat Sci 1992;7:457. NaN: too few."""
+    """Largest split R-hat of the columns of draws (chains, S, K); NaN: too few draws.
+
+    Gelman A, Rubin DB, Stat Sci 1992;7:457.
+    """
     half = draws.shape[1] // 2
     if half < 2:
         return float("nan")
