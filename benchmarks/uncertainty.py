@@ -208,7 +208,8 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "uncertainty.json").write_text(json.dumps(found.to_dict("records"), indent=1) + "\n")
     lines = ["# Coverage of the uncertainty statement (SYNTHETIC patients, known risks)", "",
-             f"{REPEATS} training cohorts in each arm ({FEW} for the integration layer), {REFITS} refits, {TEST} test patients each; risk within "
+             f"{REPEATS} training cohorts in each arm ({FEW} for the integration layer), {REFITS} refits, "
+             f"{TEST} test patients each; risk within "
              f"{HORIZON.label} seen from day 1; intervals of 95 %, onset bounds of 90 %. Error: of the mean over "
              "cohorts. Width: of the interval, or hours of the bound.", "",
              "| arm | n | model | statement | covered | error | width |", "|---|---|---|---|---|---|---|"]  # fmt: skip

@@ -120,9 +120,10 @@ class FinalModel:
         inputs = self._inputs(known, open_ids, landmark_h)
         newest = _newest(known)
         made: list[Forecast] = []
-        for horizon in self.horizons:
-            if float(horizon.window(landmark_h)) > 0:
-                made += self._one_horizon(inputs, horizon, newest, known)
+        open_horizons = [h for h in self.horizons if float(h.window(landmark_h)) > 0]
+        every = np.stack([model.risks(inputs, open_horizons) for model in (self.fitted, *self.refits)])
+        for k, horizon in enumerate(open_horizons):
+            made += self._one_horizon(inputs, horizon, every[:, :, k], newest, known)
         return made, excluded
 
     def _check(self, cohort: Cohort, landmark_h: float) -> None:
@@ -157,13 +158,15 @@ class FinalModel:
         table = with_blocks(table, at_h, known, self.blocks) if self.blocks else table
         return Inputs(table, at_h, history(known, self.spec) if self.rung.uses_history else None)
 
-    def _one_horizon(self, inputs: Inputs, horizon: Horizon, newest: pd.Series, known: Cohort) -> list[Forecast]:
+    def _one_horizon(
+        self, inputs: Inputs, horizon: Horizon, risks: Floats, newest: pd.Series, known: Cohort
+    ) -> list[Forecast]:
+        """Forecasts for one horizon; ``risks`` of the model and then of its refits, shape (1 + refits, patients)."""
         table, landmark = inputs.table, float(inputs.at_h[0])
-        risk = self.fitted.predict(inputs, horizon)
+        risk = risks[0]
         low, high = np.full_like(risk, np.nan), np.full_like(risk, np.nan)
         if self.refits:
-            drawn = np.stack([model.predict(inputs, horizon) for model in self.refits])
-            low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+            low, high = np.percentile(risks[1:], [2.5, 97.5], axis=0)
         used = self.used(table)
         notes = self.envelope.notes_of(known, table, used)
         low, high = widened(risk, low, high, notes)

@@ -75,6 +75,11 @@ class FittedRung:
         """Probability of the event within the horizon, shape (rows,)."""
         return self.model.predict(self.rung.shown(inputs), horizon)
 
+    def risks(self, inputs: Inputs | pd.DataFrame, horizons: Sequence[Horizon]) -> Floats:
+        """Probability of the event within each horizon, shape (rows, horizons); at once where the model can."""
+        view = self.rung.shown(inputs)
+        return every_risk(self.model, view, horizons)
+
     def reasons(self, inputs: Inputs | pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
         """Contribution of each feature to the log odds or log hazard, one column a feature."""
         return self.model.reasons(self.rung.shown(inputs), horizon)
@@ -82,6 +87,21 @@ class FittedRung:
     def settings(self) -> dict[str, float]:
         """What was chosen inside the training data."""
         return self.model.settings()
+
+
+def every_risk(model: Fitted, view: Inputs | pd.DataFrame, horizons: Sequence[Horizon]) -> Floats:
+    """Risks within horizons, shape (rows, horizons), by the model's own ``risks(view)`` where it has one.
+
+    A model with ``risks`` gives every horizon that it was fitted for at the price of one, in the order of the fit.
+    """
+    if not len(view):
+        return np.empty((0, len(horizons)))
+    own = getattr(model, "risks", None)
+    known = getattr(model, "horizons", None) or list(getattr(model, "models", ()))
+    if own is None or any(h not in known for h in horizons):
+        return np.column_stack([model.predict(view, h) for h in horizons])
+    found: Floats = own(view)
+    return found[:, [list(known).index(h) for h in horizons]]
 
 
 #: The clinical rule that needs no laboratory: CRS comes first, and ICANS follows it by some three days.

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from icans.core.errors import NotEstimableError
 from icans.core.random import stream
 from icans.forecast.inputs import Inputs
-from icans.forecast.integrate.modalities import MODALITIES, Modality, availability, columns_of, shown
-from icans.forecast.ladder import Rung
+from icans.forecast.integrate.modalities import MODALITIES, Modality, availability, columns_of, is_value, shown
+from icans.forecast.ladder import Rung, every_risk
 from icans.forecast.models import parts
 from icans.forecast.models.base import DayBaseline, Fitted, Forecaster, last_value_columns, summary_columns
 from icans.forecast.models.boosting import Boosting
@@ -111,16 +111,16 @@ class FittedMember:
         """Rows in which a column that the member was fitted to has a value, shape (n,); all, for one of sequences."""
         if self.modality is None and self.uses_history:
             return np.ones(len(features), dtype=bool)
-        known = [c for c in self.columns if c in features.columns and c != "day"]
-        if self.modality is None:
-            return np.asarray(features[known].notna().any(axis=1).to_numpy())
-        return availability(features[known], self.table)[self.modality].to_numpy()
+        known = [c for c in self.columns if c in features.columns and c != "day" and is_value(c)]
+        return np.asarray(features[known].notna().to_numpy().any(axis=1))
 
     def view(self, inputs: Inputs) -> Inputs | pd.DataFrame:
         """What the model is shown: the columns of its fit, empty where the inputs do not have them."""
+        features = inputs.table.reindex(columns=list(self.columns))
+        if not self.uses_history:
+            return features
         mine = inputs if self.modality is None else shown(inputs, self.modality, self.table)
-        features = mine.table.reindex(columns=list(self.columns))
-        return replace(mine, table=features) if self.uses_history else features
+        return replace(mine, table=features)
 
     def deviation(self, inputs: Inputs, horizons: Sequence[Horizon]) -> Floats:
         """Log odds against the incidence by day, shape (n, horizons); NaN where the member has nothing to see."""
@@ -128,11 +128,9 @@ class FittedMember:
         found = np.full((len(inputs), len(horizons)), np.nan)
         if rows.any():
             asked = inputs[rows]
-            view = self.view(asked)
-            for k, horizon in enumerate(horizons):
-                risk = self.model.predict(view, horizon)
-                gap = log_odds(risk) - self.baseline.logit(asked.table, horizon)
-                found[rows, k] = np.clip(gap, -MAX_DEVIATION, MAX_DEVIATION)
+            day = np.column_stack([self.baseline.logit(asked.table, h) for h in horizons])
+            gap = log_odds(every_risk(self.model, self.view(asked), horizons)) - day
+            found[rows] = np.clip(gap, -MAX_DEVIATION, MAX_DEVIATION)
         return found
 
     def reasons(self, inputs: Inputs, horizon: Horizon) -> pd.DataFrame:

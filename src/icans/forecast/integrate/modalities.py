@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,17 @@ def columns_of(columns: Sequence[str], name: str, table: Sequence[Modality] = MO
 
 def owner(column: str, table: Sequence[Modality] = MODALITIES) -> str | None:
     """Name of the modality that a column belongs to; None: to none (the day, published scores)."""
+    return _owner(column, tuple(table))
+
+
+@lru_cache(maxsize=65536)
+def _owner(column: str, table: tuple[Modality, ...]) -> str | None:
     return next((modality.name for modality in table if modality.claims(column)), None)
+
+
+def is_value(column: str) -> bool:
+    """Whether a column holds values: counts and ages of samples say as well that nothing was measured."""
+    return ".count" not in column and not column.endswith(".age_d")
 
 
 def shown(inputs: Inputs, name: str, table: Sequence[Modality] = MODALITIES) -> Inputs:
@@ -101,9 +112,9 @@ def availability(features: pd.DataFrame, table: Sequence[Modality] = MODALITIES)
     """
     names = [str(c) for c in features.columns]
     owners = np.array([owner(c, table) or "" for c in names], dtype=object)
-    counts = np.array([".count" in c or c.endswith(".age_d") for c in names], dtype=bool)
+    values = np.array([is_value(c) for c in names], dtype=bool)
     present = features.notna().to_numpy()
-    found = {m.name: present[:, (owners == m.name) & ~counts].any(axis=1) for m in table}
+    found = {m.name: present[:, (owners == m.name) & values].any(axis=1) for m in table}
     return pd.DataFrame(found, index=features.index)
 
 

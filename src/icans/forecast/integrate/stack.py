@@ -167,10 +167,11 @@ class FittedStack:
     def predict(self, table: pd.DataFrame | Inputs, horizon: Horizon | float) -> Floats:
         """Probability of the event within the horizon, never falling as it grows, shape (n,)."""
         position = self._position(horizon)
-        return self.risks(Inputs.of(table))[:, position]
+        return self.risks(table)[:, position]
 
-    def risks(self, inputs: Inputs) -> Floats:
+    def risks(self, table: pd.DataFrame | Inputs) -> Floats:
         """Risks within every fitted horizon, shape (n, horizons)."""
+        inputs = Inputs.of(table)
         day, deviation = self._said(inputs)
         return self._coherent(inputs, expit(self.combiner.logit(day, deviation)))
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from icans.core.random import stream
 from icans.forecast import preprocess_parts
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summary_columns
-from icans.forecast.models.coherent import coherent
+from icans.forecast.models.coherent import coherent_risks
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, horizons_in, horizons_out, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
@@ -149,12 +149,16 @@ class FittedBoosting:
     def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
         """Probability of the event within the horizon, never falling as it grows."""
         fitted_for(self.models, horizon)
+        return self.risks(table)[:, list(self.models).index(as_horizon(horizon))]
+
+    def risks(self, table: pd.DataFrame) -> Floats:
+        """Probability of the event within every fitted horizon, shape (n, horizons)."""
         X = self.pipeline.matrix(table[self.columns])
 
         def raw(one: Horizon) -> Floats:
             return expit(self.baseline.logit(table, one) + _raw(self.models[one], X, self.trees))
 
-        return coherent(raw, table, list(self.models), as_horizon(horizon))
+        return coherent_risks(raw, table, list(self.models))
 
     def reasons(self, table: pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
         """Shapley values of the trees on the log odds (Lundberg 2020), summed over a feature's columns."""

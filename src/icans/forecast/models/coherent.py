@@ -23,14 +23,19 @@ def coherent(
     raw: Callable[[Horizon], Floats], table: pd.DataFrame, horizons: Sequence[Horizon], wanted: Horizon
 ) -> Floats:
     """Risk within ``wanted`` for each row, made non-decreasing over ``horizons`` (which contain it)."""
+    return coherent_risks(raw, table, horizons)[:, list(horizons).index(wanted)]
+
+
+def coherent_risks(raw: Callable[[Horizon], Floats], table: pd.DataFrame, horizons: Sequence[Horizon]) -> Floats:
+    """Risks within every horizon, made non-decreasing over them, shape (n, horizons)."""
     if len(table) == 0:
-        return np.empty(0)
+        return np.empty((0, len(horizons)))
     risk = np.column_stack([raw(h) for h in horizons])
     window = np.column_stack([h.window(landmarks(table)) for h in horizons])
     order = np.argsort(window, axis=1, kind="stable")
     smooth = np.empty_like(risk)
     np.put_along_axis(smooth, order, isotonic(np.take_along_axis(risk, order, axis=1)), axis=1)
-    return smooth[:, list(horizons).index(wanted)]
+    return smooth
 
 
 def isotonic(values: Floats) -> Floats:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from icans.core.errors import NotEstimableError
 from icans.forecast import preprocess_parts
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, last_value_columns
-from icans.forecast.models.coherent import coherent
+from icans.forecast.models.coherent import coherent_risks
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts, ridge_from, ridge_parts
 from icans.forecast.outcomes import Horizon
@@ -148,12 +148,16 @@ class FittedLogistic:
     def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
         """Probability of the event within the horizon, never falling as it grows."""
         fitted_for(self.models, horizon)
+        return self.risks(table)[:, list(self.models).index(as_horizon(horizon))]
+
+    def risks(self, table: pd.DataFrame) -> Floats:
+        """Probability of the event within every fitted horizon, shape (n, horizons)."""
         X = self._matrix(table)
 
         def raw(one: Horizon) -> Floats:
             return self.models[one].probability(X, self.baseline.logit(table, one))
 
-        return coherent(raw, table, list(self.models), as_horizon(horizon))
+        return coherent_risks(raw, table, list(self.models))
 
     def reasons(self, table: pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
         """Coefficient x distance from the training mean, log odds, summed over a feature's columns."""
