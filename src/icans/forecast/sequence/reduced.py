@@ -13,7 +13,7 @@ first order. A network may multiply the gains: with a network that says nothing 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ class Reduced:
     place
         Kept state of each flow.
     drivers
-        Names of the driving states.
+        Names of the driving states, definitions without differences between patients among them.
     names, values
         The parameters.
     """
@@ -91,28 +91,49 @@ class Reduced:
 def reduced() -> Reduced:
     """The reduced system of this version of the patient model (about a second, once in a process)."""
     from icans.mechanism.doses import Dose
-    from icans.mechanism.language import names_in
-    from icans.mechanism.numeric import needed
     from icans.mechanism.part import part_of
     from icans.mechanism.patient import patient_model
     from icans.mechanism.reference import solve
 
-    model = part_of(patient_model(), KEPT)
+    whole = part_of(patient_model(), KEPT)
+    model, drivers = _driven(whole)
     chosen = [flow for flow in model.flows if flow.state in KEPT]
-    texts = [flow.text for flow in chosen]
-    definitions = {d.name: d.text for d in model.definitions}
-    used = set().union(*(names_in(t) for t in texts), *(names_in(definitions[n]) for n in needed(model, texts)))
-    drivers = tuple(s for s in model.state_names if s in used and s not in KEPT)
     times = np.arange(0.0, DAYS * 24.0 + STEP_H / 2, STEP_H)
-    found = solve(model, None, [Dose(0.0, "car_t", CELLS, "cells")], times, outputs=[*drivers, *KEPT], rtol=1e-6)
+    doses = [Dose(0.0, "car_t", CELLS, "cells")]
+    found = solve(whole, None, doses, times, outputs=[*drivers, *KEPT], rtol=1e-6)
     rows = {row.name: row for row in model.parameters.rows}
     sd = np.array([SD_LOAD, SD_SPEED, *(rows[name].iiv for name in VARIED)])
     return Reduced(
-        model.key, found.values[:, : len(drivers)].astype(np.float32),
+        whole.key, found.values[:, : len(drivers)].astype(np.float32),
         np.maximum(found.values[:, len(drivers) :], 1e-6).astype(np.float32), sd.astype(np.float32),
-        _flows(model, texts), tuple(KEPT.index(flow.state) for flow in chosen), drivers,
+        _flows(model, [flow.text for flow in chosen]), tuple(KEPT.index(flow.state) for flow in chosen), drivers,
         tuple(model.parameters.names), tuple(float(v) for v in model.parameters.values_array()),
     )  # fmt: skip
+
+
+def _driven(model: PatientModel) -> tuple[PatientModel, tuple[str, ...]]:
+    """The model with all that no patient differs in taken as driving states, and the names of the driving states.
+
+    A definition that depends on typical courses and fixed parameters only has a typical course, too.
+    """
+    from icans.mechanism.declare import State
+    from icans.mechanism.language import names_in
+    from icans.mechanism.numeric import needed
+
+    texts = [flow.text for flow in model.flows if flow.state in KEPT]
+    own = {*KEPT, *LOADED, *VARIED}
+    typical: dict[str, str] = {}
+    for d in model.definitions:  # each uses only earlier ones
+        if names_in(d.text) & own:
+            own.add(d.name)
+        else:
+            typical[d.name] = d.unit
+    states = tuple(State(name, unit, "typical course", "0") for name, unit in typical.items())
+    kept = tuple(d for d in model.definitions if d.name in own)
+    made = replace(model, definitions=kept, states=(*model.states, *states))
+    inside = {d.name: d.text for d in kept}
+    used = set().union(*(names_in(t) for t in texts), *(names_in(inside[n]) for n in needed(made, texts)))
+    return made, tuple(s for s in made.state_names if s in used and s not in KEPT)
 
 
 def _flows(model: PatientModel, texts: list[str]) -> Callable[[Any, Any, Any], list[Tensor]]:

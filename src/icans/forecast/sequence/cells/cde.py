@@ -24,7 +24,8 @@ def init(rng: np.random.Generator, shape: Shape) -> Params:
         "path": {"w": dense_init(rng, path, CONTROLS)["w"]},
         "start": dense_init(rng, path + shape.experts, shape.hidden),
         "inner": dense_init(rng, shape.hidden, shape.hidden),
-        "field": dense_init(rng, shape.hidden, shape.hidden * CONTROLS, 0.5),
+        # A slow field at first: over tens of pieces a fast one is far away before anything has been learned.
+        "field": dense_init(rng, shape.hidden, shape.hidden * CONTROLS, 0.05),
     }
 
 
