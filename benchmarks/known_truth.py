@@ -9,6 +9,10 @@ as high). Correction: intercept and slope from cross-validated forecasts of the 
 from 100 patients of that site. The calibration slope is that of the true risk (given the whole latent course) on the
 log odds of the forecast: its expectation is the slope of the outcomes, without their noise.
 
+Follow-up goes to a patient's last row. With follow-up to the last grade (the default for sources without visits)
+discharge is informative censoring: trained on 200 patients every forecaster then promised 9 to 11 % more ICANS than
+there was.
+
 Intervals of a risk: percentiles of refits to resampled training patients; what they should cover is the risk that the
 same procedure gives when trained on 1,500 patients. Intervals of latent states: quantiles of the tempered posterior.
 """
@@ -35,13 +39,14 @@ from icans.forecast.dataset import Examples
 from icans.forecast.mechanistic.block import FittedMechanistic
 from icans.forecast.mechanistic.posterior import quantiles
 from icans.forecast.mechanistic.rungs import mechanistic_rungs
+from icans.forecast.outcomes import TASKS
 from icans.forecast.tuning import ever_event, patient_folds
 
 RESULTS = Path(__file__).parent / "results"
 PATIENTS, TEST, SEED, LIMIT = 3400, 500, 2026, 1500
-MODELS = ("mechanistic", "logistic_clinical", "logistic_mechanistic", "logistic_both")
+MODELS = ("mechanistic", "logistic_clinical", "logistic_both")
 #: Models whose intervals are judged.
-INTERVALS = ("logistic_clinical", "logistic_both")
+INTERVALS = ("logistic_both",)
 #: Arm -> (share missing, not at random, {training patients: samples}, whether intervals are judged).
 ARMS = {
     "20 % missing": (0.2, False, {100: 3, 200: 2, 500: 1, 2000: 1}, True),
@@ -51,6 +56,11 @@ ARMS = {
     "site shift": (0.2, False, {200: 1, 500: 1}, False),
 }
 REFITS = 40
+#: Follow-up goes to the last row of any kind: patients who leave hospital well come to visits, and come back when ill.
+#: (With follow-up to the last grade, as the default is for sources without visits, discharge is informative censoring:
+#: trained on 200 patients every forecaster then promised 9 to 11 % more ICANS than there was, and recalibration on
+#: known outcomes 15 to 18 % more.)
+TASK = replace(TASKS["icans_any"], follow_up="last_row")
 CYTOKINES = ("il_6", "ifn_g", "il_10", "il_15", "mcp_1", "ang_2")
 LOCAL = 100
 
@@ -66,22 +76,23 @@ def expit(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def line(risk: np.ndarray, y: np.ndarray) -> np.ndarray:
+def line(risk: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """Intercept and slope of outcomes (or true risks) on the log odds of a forecast; a weak ridge keeps them finite."""
     x = logit(risk)
+    w = np.ones(len(x)) / len(x) if weight is None else weight / weight.sum()
 
     def lost(b: np.ndarray) -> tuple[float, np.ndarray]:
         eta = b[0] + b[1] * x
         p = expit(eta)
-        value = (np.logaddexp(0, eta) - y * eta).mean() + 1e-4 * (b[1] - 1) ** 2
-        return value, np.array([(p - y).mean(), ((p - y) * x).mean() + 2e-4 * (b[1] - 1)])
+        value = w @ (np.logaddexp(0, eta) - y * eta) + 1e-4 * (b[1] - 1) ** 2
+        return value, np.array([w @ (p - y), w @ ((p - y) * x) + 2e-4 * (b[1] - 1)])
 
     return minimize(lost, np.array([0.0, 1.0]), jac=True).x
 
 
 def corrections(bench: Bench, train: Examples, seed: int) -> dict[tuple[str, float], np.ndarray]:
     """(model, horizon) -> intercept and slope from cross-validated forecasts of the training patients."""
-    folds = patient_folds(ever_event(train.outcome), 5, stream(seed, "correction"))
+    folds = patient_folds(ever_event(train.outcome), 3, stream(seed, "correction"))
     mine = train.outcome["patient_id"].map(folds).to_numpy()
     frames = [
         bench.forecasts(train.where(mine != k), train.where(mine == k), rungs(MODELS), seed) for k in np.unique(mine)
@@ -93,7 +104,8 @@ def lines(frame: pd.DataFrame) -> dict[tuple[str, float], np.ndarray]:
     """(model, horizon) -> intercept and slope of the outcomes of a table of forecasts."""
     known = frame[frame["y"].notna()]
     return {
-        key: line(rows["risk"].to_numpy(), rows["y"].to_numpy()) for key, rows in known.groupby(["model", "horizon_h"])
+        key: line(rows["risk"].to_numpy(), rows["y"].to_numpy(), rows["weight"].to_numpy())
+        for key, rows in known.groupby(["model", "horizon_h"])
     }
 
 
@@ -188,9 +200,9 @@ def site_shift(base: World, cohort, count: int, sample: int, seed: int) -> dict:
     away = people.index[there & cd28].tolist()
     home = people.index[~there].tolist()[sample * count : (sample + 1) * count]
     moved = shifted(cohort.subset(away))
-    bench = Bench.of(base, cohort)
+    bench = Bench.of(base, cohort, TASK)
     train, _, block = bench.split(home, away[:3])
-    other = Bench.of(base, moved)
+    other = Bench.of(base, moved, TASK)
     data = other.data
     table = with_blocks(data.table, data.inputs.at_h, moved, [block])
     test = Examples(replace(data.inputs, table=table), data.outcome)
@@ -240,7 +252,7 @@ def study(store: Checkpoints, folder: Path, only_stored: bool) -> dict[str, list
         if arm not in benches:
             share, mnar, *_ = ARMS[arm]
             cohorts[arm] = thinned(base.cohort, share, SEED, not_at_random=mnar)
-            benches[arm] = Bench.of(base, cohorts[arm])
+            benches[arm] = Bench.of(base, cohorts[arm], TASK)
         return benches[arm]
 
     def step(name: str, work, *about):
@@ -322,7 +334,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--only-stored", action="store_true", help="make the page of the steps that are there")
     options = parser.parse_args()
-    store = Checkpoints(options.store / "steps", ["known truth", 2])
+    store = Checkpoints(options.store / "steps", ["known truth", 3])
     found = study(store, options.store, options.only_stored)
     (RESULTS / "known_truth.json").write_text(json.dumps(found, indent=0) + "\n")
     (RESULTS / "known_truth.md").write_text(page(found))

@@ -179,8 +179,8 @@ def virtual_page(table: pd.DataFrame) -> list[str]:
         lines += [
             f"### World `{name}`: {words}",
             "",
-            "| n | model | AUROC | Brier | log score | rmse |",
-            "|---|---|---|---|---|---|",
+            "| n | training samples | model | AUROC | Brier | log score | rmse |",
+            "|---|---|---|---|---|---|---|",
         ]
         part = table[(table["world"] == name) & (table["reference"] == "")]
         for (n, model), rows in part.groupby(["n", "model"], sort=False):

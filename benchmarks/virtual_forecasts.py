@@ -14,7 +14,8 @@ from icans.forecast.dataset import Examples, examples_for
 from icans.forecast.features import FeatureSpec
 from icans.forecast.ladder import Rung
 from icans.forecast.mechanistic.block import FittedMechanistic, MechanisticBlock
-from icans.forecast.outcomes import TASKS, Horizon, known_status, outcome_table
+from icans.forecast.models.base import labels
+from icans.forecast.outcomes import TASKS, Horizon, Task, known_status, outcome_table
 
 TASK = TASKS["icans_any"]
 LANDMARKS_H = (24.0, 72.0, 120.0)
@@ -30,12 +31,12 @@ class Bench:
     data: Examples
 
     @classmethod
-    def of(cls, world: World, cohort: Cohort | None = None) -> Bench:
+    def of(cls, world: World, cohort: Cohort | None = None, task: Task = TASK) -> Bench:
         """A world, seen as ``cohort`` (its own by default)."""
         cohort = cohort or world.cohort
-        outcome = outcome_table(cohort, TASK, LANDMARKS_H)
+        outcome = outcome_table(cohort, task, LANDMARKS_H)
         spec = FeatureSpec().resolve(cohort)
-        return cls(world, cohort, examples_for(cohort, TASK, outcome, spec))
+        return cls(world, cohort, examples_for(cohort, task, outcome, spec))
 
     def split(self, train: list[str], test: list[str]) -> tuple[Examples, Examples, FittedMechanistic]:
         """Features of both parts, with the mechanistic block fitted to the first."""
@@ -49,7 +50,7 @@ class Bench:
         return made[0], made[1], block
 
     def forecasts(self, train: Examples, test: Examples, rungs: tuple[Rung, ...], seed: int) -> pd.DataFrame:
-        """Risks of the test rows with outcome and truth: model, landmark_h, horizon_h, patient_id, risk, y, truth."""
+        """Risks of the test rows with outcome (``y``, its censoring ``weight``) and ``truth``."""
         frames = []
         for rung in rungs:
             model = rung.fit(train.inputs, train.outcome, HORIZONS, seed)
@@ -61,6 +62,7 @@ class Bench:
         """Rows of a prediction with outcome (NaN: not known) and truth."""
         frame = test.outcome[["patient_id", "landmark_h"]].assign(model=name, horizon_h=horizon.hours, risk=risk)
         frame["y"] = known_status(test.outcome["time_h"], test.outcome["event"], horizon.hours)
+        frame["weight"] = labels(test.outcome, horizon)[1]
         frame["truth"] = np.nan
         for landmark in LANDMARKS_H:
             mine = frame["landmark_h"] == landmark
