@@ -9,7 +9,7 @@ import eeg_signals as made
 from icans.signals.eeg.analyse import analyse
 from icans.signals.eeg.findings import FREQUENT, findings, rules, window_findings
 
-SECONDS = 30.0
+SECONDS = 16.0
 
 
 def found(data: np.ndarray, **options: bool) -> tuple[dict, dict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import expit
@@ -51,6 +51,7 @@ def test_one_finding_more_never_lowers_the_score(found, data):
     assert ve_cam_s({**found, more: True}).value >= ve_cam_s({**found, more: False}).value
 
 
+@settings(max_examples=12)
 @given(arrays(float, (40, 5), elements=st.sampled_from([0.0, 1.0])), st.integers(0, 1000))
 def test_learned_points_are_whole_and_keep_their_order(table, seed):
     grade = stream(seed, "eeg", "grades").integers(0, 5, 40).astype(float)

@@ -15,7 +15,7 @@ from icans.signals.eeg.survey import survey
 
 @pytest.fixture(scope="module")
 def data() -> np.ndarray:
-    return made.scalp(30.0, 15.0)
+    return made.scalp(16.0, 15.0)
 
 
 def codes(values: np.ndarray, names: list[str] | None = None) -> dict[str, str]:

@@ -79,17 +79,23 @@ def rhythm_features(scene: Scene) -> dict[str, float]:
     out = {
         "grda_index": float(whole[best]) if loud else 0.0,
         "rda_prevalence": float(((whole >= RHYTHMIC) & (amplitude >= AUDIBLE_UV)).mean()),
-        "rda_frequency": _pooled(slow[best]) if loud else float("nan"),
+        "rda_frequency": _dominant(slow[best]) if loud else float("nan"),
         "rda_amplitude_uv": float(amplitude[best]),
     }
     return out | _sides(scene.leads.bipolar.sides()[rows], height, span)
 
 
-def _pooled(piece: Array) -> float:
-    """Frequency of the best peak of the mean autocorrelation, derivations weighted by their power."""
-    power = piece.var(axis=1)
-    pooled = (autocorrelation(piece) * power[:, None]).sum(axis=0) / max(float(power.sum()), 1e-12)
-    return float(best_peak(pooled, *DELTA)[1])
+def _dominant(piece: Array) -> float:
+    """Frequency (Hz) of the peak of the power that the derivations have together, from 0.5 to 4 Hz.
+
+    The best delay of the autocorrelation will not do: it takes twice the period for the period when noise helps.
+    """
+    window = np.hanning(piece.shape[1])
+    count = 8 * piece.shape[1]
+    power = (np.abs(np.fft.rfft((piece - piece.mean(axis=1, keepdims=True)) * window, count, axis=1)) ** 2).sum(axis=0)
+    hertz = np.fft.rfftfreq(count, 1 / RATE)
+    inside = (hertz >= DELTA[0]) & (hertz <= DELTA[1])
+    return float(hertz[inside][np.argmax(power[inside])])
 
 
 def _sides(side: Array, height: Array, span: Array) -> dict[str, float]:
