@@ -199,6 +199,7 @@ def test_group_effects_as_a_rung():
     meta, arrays = to_parts(model)
     again = from_parts(json.loads(json.dumps(meta)), arrays)
     assert np.array_equal(again.predict(known, HORIZONS[1]), model.predict(known, HORIZONS[1]))
+    assert model.group_sd() == {"product": model.effects.tau[0]}
     assert "static.product" in model.reasons(known, HORIZONS[1])
     with pytest.raises(NotEstimableError, match="no column"):
         GroupEffects(RUNG, ("static.site",)).fit(data.table, data.outcome, HORIZONS)

@@ -237,7 +237,7 @@ def fit_final(
     return FinalModel(
         task=task, rung=rung, spec=spec, horizons=horizons, fitted=fitted, refits=kept, steps=tuple(fitted_steps),
         blocks=fitted_blocks, training=training, synthetic=cohort.synthetic,
-        envelope=Envelope.of(cohort, data.table, data.outcome),
+        envelope=Envelope.of(cohort, data.table, data.outcome, getattr(fitted.model, "group_sd", dict)()),
     )  # fmt: skip
 
 

@@ -119,6 +119,11 @@ class FittedGroupEffects:
         z = NormalDist().inv_cdf(0.5 + level / 2)
         return expit(mean - z * sd), expit(mean + z * sd)
 
+    def group_sd(self) -> dict[str, float]:
+        """Standard deviation of each factor's levels, by column of the patients table (for the envelope's rule)."""
+        names = [name.removeprefix("static.") for name in self.factors]
+        return dict(zip(names, self.effects.tau.tolist(), strict=True))
+
     def codes(self, table: pd.DataFrame) -> NDArray[np.intp]:
         """Position of each row's labels, shape (n, factors); -1: never seen (or the column is not there)."""
         found = np.full((len(table), len(self.factors)), -1, dtype=np.intp)
