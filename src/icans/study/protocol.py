@@ -20,7 +20,7 @@ from icans.cohort.cohort import Cohort
 from icans.core.errors import NotEstimableError
 from icans.core.execute import Executor
 from icans.core.random import stream
-from icans.evaluate.alarms import alarm_table
+from icans.evaluate.alarms import RATES, alarm_table
 from icans.evaluate.closed_testing import closed_test
 from icans.evaluate.distribution import risk_distribution
 from icans.evaluate.drift import drift, order_of
@@ -36,6 +36,7 @@ from icans.evaluate.performance import measure
 from icans.evaluate.subgroups import group_labels, subgroup_table
 from icans.evaluate.tables import check_predictions, groups
 from icans.forecast.dataset import examples_for
+from icans.forecast.features import FeatureSpec
 from icans.forecast.final import FinalModel
 from icans.forecast.inputs import Inputs
 from icans.forecast.ladder import FittedRung, Rung
@@ -47,6 +48,8 @@ from icans.study.forecasts import TaskForecasts, feature_spec, steps_of
 
 #: Models whose alarms are compared with the declared model's in a short protocol.
 RIVALS = ("crs_rule", "logistic_last")
+#: Alarms per patient-day of the short protocol: the rate that the report prints.
+SHOWN_RATE = 0.10
 #: Resamples and permutations of the short and the full protocol.
 RESAMPLES = {"short": 200, "full": 500}
 PERMUTATIONS = {"short": 3, "full": 20}
@@ -136,7 +139,8 @@ class _Job:
         mine = ahead[ahead["model"] == self.cell.model]
         here = mine[mine["landmark_h"] == self.cell.landmark_h]
         rivals = ahead if self.full else ahead[ahead["model"].isin([self.cell.model, *RIVALS])]
-        found.tables["alarms"] = alarm_table(rivals, n_boot=n_boot, seed=self.seed)
+        rates = RATES if self.full else (SHOWN_RATE,)
+        found.tables["alarms"] = alarm_table(rivals, rates=rates, n_boot=n_boot, seed=self.seed)
         found.tables["distribution"] = risk_distribution(ahead if self.full else mine, n_boot=n_boot, seed=self.seed)
         labels = group_labels(self.cohort.patients)
         chosen = ahead[ahead["landmark_h"] == self.cell.landmark_h] if self.full else here
@@ -217,9 +221,7 @@ class _Job:
                 "The models of these five folds use the penalty that was chosen most often in the cross-validation.",
             )
         task, spec = self.forecast.study_task, feature_spec(self.section, self.cohort)
-        columns = getattr(rung.model, "columns", None)
-        if callable(columns) and not columns([f"score.{name}" for name in spec.scores or ()]):
-            spec = replace(spec, scores=())  # scores take most of the time that features cost
+        spec = without_scores(rung, spec)
         return fold_models(
             self.cohort, task.task, rung, Horizon(self.cell.horizon_h), task.landmarks_h,
             spec=spec, steps=steps_of(self.section), seed=self.seed,
@@ -280,7 +282,12 @@ class _Job:
         for step in model.steps:
             cohort = step.apply(cohort)
         return examples_for(
-            cohort, model.task, outcome, model.spec, blocks=model.blocks, stream=model.rung.uses_history
+            cohort,
+            model.task,
+            outcome,
+            without_scores(model.rung, model.spec),
+            blocks=model.blocks,
+            stream=model.rung.uses_history,
         ).inputs
 
     def _instability(self, model: FinalModel, outcome: pd.DataFrame, inputs: Inputs, risk: np.ndarray) -> None:
@@ -329,6 +336,14 @@ class _Job:
 
 def _risk(fitted: FittedRung, horizon: Horizon, table: pd.DataFrame) -> np.ndarray:
     return fitted.predict(table, horizon)
+
+
+def without_scores(rung: Rung, spec: FeatureSpec) -> FeatureSpec:
+    """The features without published scores, where the rung does not read them: scores cost more than all others."""
+    columns = getattr(rung.model, "columns", None)
+    if callable(columns) and not columns([f"score.{name}" for name in spec.scores or ()]):
+        return replace(spec, scores=())
+    return spec
 
 
 def settled(rung: Rung, settings: str) -> Rung:

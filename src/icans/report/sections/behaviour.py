@@ -71,7 +71,7 @@ def _alarms(builder: Builder, b: Behaviour) -> list[Any]:
         rows.append(line)
     note = (
         "The threshold of each model is the lowest at which alarms do not come more often; in every resample of the "
-        "patients it is set anew. An alarm foresees an event within the horizon. Other rates: protocol_alarms.parquet."
+        "patients it is set anew. An alarm foresees an event within the horizon. A full protocol has other rates, too."
     )
     title = f"Alarms at no more than {RATE:g} a patient-day, forecasts at every landmark"
     return [Heading("Alarms and lead time"), builder.table(pd.DataFrame(rows), title, note, fold=False, row_heads=True)]
