@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from icans.cli.eeg import eeg
+from icans.cli.mri import mri
 from icans.cli.shell import answer, guarded
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 
 app.command()(eeg)
+app.command()(mri)
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]

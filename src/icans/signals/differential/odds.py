@@ -98,13 +98,13 @@ def differentiate(case: Case, *, draws: int = 2000, seed: int = 1) -> Differenti
     base, base_sd, reasons = _prior(case)
     rows = _discounted([(evidence()[name], state) for name, state in case.findings.items()])
     possible = base > 0
-    central = _shares(_log(base), rows, None)
+    total = _log(base) + sum((e * np.log(row.states[state]) for row, state, e in rows), np.zeros(len(names)))
+    central = _normal(total[None])[0]
     rng = stream(seed, "icans or tian")
-    drawn = np.empty((draws, len(names)))
-    for k in range(draws):
-        moved = _log(base) + base_sd * rng.standard_normal(len(names))
-        noise = [row.sd * rng.standard_normal(len(names)) for row, _, _ in rows]
-        drawn[k] = _shares(moved, rows, noise)
+    drawn = total + base_sd * rng.standard_normal((draws, len(names)))
+    for row, _, exponent in rows:
+        drawn += exponent * row.sd * rng.standard_normal((draws, len(names)))
+    drawn = _normal(drawn)
     low, high = np.percentile(drawn, [5, 95], axis=0)
     leads = np.bincount(drawn.argmax(axis=1), minlength=len(names)) / draws
     answer, why = _answer(case, central, drawn)
@@ -154,13 +154,10 @@ def _discounted(found: list[tuple[Evidence, str]]) -> list[tuple[Evidence, str, 
     return answer
 
 
-def _shares(prior: Array, rows: list[tuple[Evidence, str, float]], noise: list[Array] | None) -> Array:
-    total = prior.copy()
-    for index, (row, state, exponent) in enumerate(rows):
-        moved = np.log(row.states[state]) + (0.0 if noise is None else noise[index])
-        total = total + exponent * moved
-    weight = np.exp(total - total.max())
-    return np.asarray(weight / weight.sum())
+def _normal(logs: Array) -> Array:
+    """Log weights, shape (n, diagnoses), as shares that add up to 1 in every row."""
+    weight = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
 def _log(shares: Array) -> Array:

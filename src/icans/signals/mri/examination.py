@@ -106,7 +106,7 @@ def place(exam: Examination, *, seed: int = 1) -> Placement:
     affine = to_template(reference, seed=seed, start=exam.to_mni)
     given = None if exam.brain is None else from_mask(exam.brain, reference).mask
     first = outline(reference, affine.matrix, given)
-    refuse_non_brain(reference, affine.matrix, affine.information, first.brain)
+    refuse_non_brain(reference, affine.matrix, affine.information, first)
     placed: dict[str, Placed] = {}
     flags: list[Flag] = []
     for name in IMAGES:

@@ -77,7 +77,8 @@ def measure(exam: Examination, *, before: Examination | None = None, seed: int =
     Parameters
     ----------
     before
-        An earlier examination (the baseline): the change of fluid is then told.
+        An earlier examination (the baseline): the change of fluid is then told. It is aligned rigidly with this one,
+        unless both say ``one_space``.
     seed
         Of the voxels that registration draws.
 
@@ -202,7 +203,7 @@ def _fluid(exam: Examination, before: Examination, images: dict[str, Placed], se
     if kind is None:
         raise NotEstimableError("the change of fluid needs T1 then and now, or FLAIR then and now")
     now = images[kind]
-    then = follow(getattr(before, kind), now, seed=seed)
+    then = follow(getattr(before, kind), now, seed=seed, one_space=exam.one_space and before.one_space)
     volumes = []
     for one in (now, then):
         even = evened(one.image, one.found.brain)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from icans.core.errors import DataError, Problem
 from icans.signals.mri import thresholds
-from icans.signals.mri.atlas import CSF_CODE, Labels, on_grid, template
+from icans.signals.mri.atlas import CSF_CODE, Labels, on_grid, regions, template
 from icans.signals.mri.volume import Array, Volume
 
 Mask = npt.NDArray[np.bool_]
@@ -26,6 +26,8 @@ TISSUE_SHARE = 0.45
 BRIDGE_MM = 2.0
 #: Volumes of brain tissue that a person past infancy can have, mL (adult 900 to 1700; child of one year from 600).
 BRAIN_ML = (500.0, 2200.0)
+#: Smallest share of the signal's variance inside the skull that labels of fluid, white and grey matter explain.
+EXPLAINED = 0.05
 #: Smallest mutual information with the template, and range of the scales of the affine map, of a head.
 INFORMATION = 0.12
 SCALES = (0.7, 1.45)
@@ -83,31 +85,54 @@ def _tissue(image: Volume, inside: Mask, labels: Labels) -> Mask:
     return np.asarray(grown & bright)
 
 
-def refuse_non_brain(image: Volume, to_mni: Array, information: float, brain: Mask) -> None:
+def explained(image: Volume, found: Outline) -> float:
+    """Share of the variance of signal inside the skull that fluid, white and grey matter explain (0 to 1).
+
+    An outline alone can fit anything round; only a brain has its tissue where the atlas has it.
+    """
+    where = found.inside & (found.labels > 0)
+    values = image.data[where].astype(float)
+    if values.size < 2:
+        return 0.0
+    values = np.clip(values, *np.percentile(values, [1, 99]))
+    white = [region.code for region in regions() if region.tissue == "white"]
+    group = np.where(found.labels[where] >= CSF_CODE, 0, np.where(np.isin(found.labels[where], white), 1, 2))
+    total = float(values.var())
+    if total <= 0:
+        return 0.0
+    means = np.array([values[group == g].mean() if (group == g).any() else 0.0 for g in range(3)])
+    return float(means[group].var() / total)
+
+
+def refuse_non_brain(image: Volume, to_mni: Array, information: float, found: Outline) -> None:
     """Stop where the image does not look like a head that was placed on the template.
 
     Raises
     ------
     DataError
-        With what speaks against a brain: little mutual information, an affine map that scales too much, or too little
-        or too much tissue.
+        With what speaks against a brain: little mutual information, tissue not where the atlas has it, an affine map
+        that scales too much, or too little or too much tissue.
     """
     scales = np.linalg.svd(to_mni[:3, :3], compute_uv=False)
-    millilitres = float(brain.sum()) * image.voxel_ml
-    found: list[Problem] = []
+    millilitres = float(found.brain.sum()) * image.voxel_ml
+    tissue = explained(image, found)
+    problems: list[Problem] = []
     remedy = "Check that this is the brain of one patient, whole, and no derived map."
     if information < INFORMATION:
         written, expected = f"{information:.3f}", f"at least {INFORMATION:g} with the template (a head)"
-        found.append(Problem(image.name, None, "mutual information", written, expected, remedy))
+        problems.append(Problem(image.name, None, "mutual information", written, expected, remedy))
+    if tissue < EXPLAINED:
+        expected = f"at least {EXPLAINED:g} of the variance explained by fluid, white and grey matter"
+        problems.append(Problem(image.name, None, "tissue", f"{tissue:.3f}", expected, remedy))
     if scales.min() < SCALES[0] or scales.max() > SCALES[1]:
         written = " x ".join(f"{s:.2f}" for s in scales)
         expected = f"scales of {SCALES[0]:g} to {SCALES[1]:g} to the template"
-        found.append(Problem(image.name, None, "size", written, expected, remedy))
+        problems.append(Problem(image.name, None, "size", written, expected, remedy))
     if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
         expected = f"{BRAIN_ML[0]:g} to {BRAIN_ML[1]:g} mL of brain tissue"
-        found.append(Problem(image.name, None, "brain volume", f"{millilitres:.0f} mL", expected, remedy))
-    if found:
-        raise DataError(found)
+        problems.append(Problem(image.name, None, "brain volume", f"{millilitres:.0f} mL", expected, remedy))
+    if problems:
+        raise DataError(problems)
 
 
 def large_pieces(mask: Mask, voxel_ml: float) -> Mask:

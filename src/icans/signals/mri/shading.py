@@ -11,7 +11,7 @@ from icans.signals.mri.outline import Mask
 from icans.signals.mri.volume import Volume
 
 #: The field is estimated on voxels of about this size, mm: it is smooth.
-COARSE_MM = 4.0
+COARSE_MM = 6.0
 #: Iterations per level of the spline, and distance of its first knots, mm. Knots this far apart cannot follow a lesion.
 ITERATIONS = (30, 30, 20)
 KNOTS_MM = 150.0
