@@ -19,7 +19,7 @@ from icans.cohort.cohort import make
 from icans.cohort.folder import write_folder
 from icans.core.errors import IcansError
 from icans.signals.eeg.analyse import analyse
-from icans.study.eeg_rows import Placing, measurement_rows
+from icans.study.eeg_rows import Placing, cohort_with_eeg, measurement_rows
 
 mne = pytest.importorskip("mne")
 
@@ -84,6 +84,19 @@ def test_rows_by_stretch_are_known_after_their_own_end(file):
     times = rows[["time_h", "available_h"]].drop_duplicates().sort_values("time_h")
     np.testing.assert_allclose(times["time_h"], 10 + np.array([0, 30, 60]) / 3600)
     np.testing.assert_allclose(times["available_h"], 10 + np.array([30, 60, 75]) / 3600)
+
+
+def test_the_recordings_of_a_cohort_become_measurements(file):
+    recordings = pd.DataFrame({"patient_id": ["P1", "P2"], "time_h": [10.0, 20.0], "available_h": [30.0, np.nan],
+                               "kind": "eeg", "path": file.name})  # fmt: skip
+    patients = pd.DataFrame({"patient_id": ["P1", "P2", "P3"]})
+    before = make("eeg", {"patients": patients, "recordings": recordings})
+    after = cohort_with_eeg(before, file.parent, connectivity=False)
+    known = after.measurements.groupby("patient_id")["available_h"].max()
+    assert known["P1"] == 30.0
+    np.testing.assert_allclose(known["P2"], 20 + 75 / 3600)
+    assert set(after.changes["rule"]) >= {"eeg.features"}
+    assert after.available_by(29.0).measurements["patient_id"].unique().tolist() == ["P2"]
 
 
 def test_a_folder_is_not_replaced_unasked_and_a_bad_file_is_named(done, tmp_path):

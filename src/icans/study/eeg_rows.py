@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from icans.cohort import schema, vocabulary
-from icans.signals.eeg.analyse import EegResult
+from icans.cohort.cohort import Cohort, stack
+from icans.signals.eeg.analyse import EegResult, analyse
 from icans.signals.eeg.delta_waves import prevalence_class
 from icans.signals.eeg.findings import findings
 from icans.signals.eeg.scores import ve_cam_s
@@ -67,6 +69,43 @@ def measurement_rows(result: EegResult, place: Placing, *, every_h: float | None
         patient_id=place.patient_id, matrix="eeg", censor="none", assay=ASSAY
     )
     return schema.MEASUREMENTS.shape_up(table)
+
+
+def cohort_with_eeg(cohort: Cohort, root: Path | None = None, *, connectivity: bool = True) -> Cohort:
+    """The cohort with the features of its EEG recordings (table ``recordings``) among its measurements.
+
+    Parameters
+    ----------
+    root
+        Where relative paths begin; by default here.
+
+    Returns
+    -------
+    Cohort
+        ``changes`` has a row a recording: how many rows it gave and what put them in doubt, or why it gave none. A row
+        is known when the recording was over, or when the cohort says that the recording was known, whichever is later.
+
+    Raises
+    ------
+    DataError, FileNotFoundError
+        A recording cannot be read.
+    """
+    frames, notes = [cohort.measurements], []
+    for recording in cohort.recordings[cohort.recordings["kind"] == "eeg"].itertuples():
+        result = analyse((root or Path()) / str(recording.path), connectivity=connectivity)
+        rows = measurement_rows(result, Placing(str(recording.patient_id), float(recording.time_h)))
+        known = float(recording.available_h)
+        if np.isfinite(known):
+            rows["available_h"] = rows["available_h"].clip(lower=known)
+        frames.append(rows)
+        told = "; ".join(flag.text for flag in result.flags if flag.severity != "note")
+        notes.append({
+            "table": "measurements", "patient_id": recording.patient_id, "time_h": recording.time_h, "item": "eeg",
+            "rule": "eeg.features" if len(rows) else "eeg.unusable", "rows": len(rows),
+            "why": told or "features of the recording",
+        })  # fmt: skip
+    measured = stack(schema.MEASUREMENTS, frames)
+    return cohort.with_table("measurements", measured, pd.DataFrame(notes) if notes else None)
 
 
 def _stretches(windows: pd.DataFrame, every_h: float | None) -> list[pd.DataFrame]:
