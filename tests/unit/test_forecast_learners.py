@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from forecast_cohorts import simulated
@@ -72,10 +73,20 @@ def test_too_few_patients_with_the_event_are_refused(name):
     with pytest.raises(NotEstimableError, match="event"):
         MODELS[name].fit(DATA.table, outcome, HORIZONS)
     few = DATA.outcome["patient_id"].isin(DATA.outcome["patient_id"].unique()[:12]).to_numpy()
-    small = DATA.outcome[few].reset_index(drop=True)
-    small.loc[small["patient_id"] != small["patient_id"].iloc[0], "event"] = 0
-    with pytest.raises(NotEstimableError):
-        MODELS[name].fit(DATA.table[few], small, HORIZONS)
+    with pytest.raises(NotEstimableError, match="needs 10 of each"):
+        MODELS[name].fit(DATA.table[few], DATA.outcome[few].reset_index(drop=True), HORIZONS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_without_values_a_new_category_and_another_day_still_get_a_risk(fitted, name):
+    odd = DATA.table.iloc[:3].copy()
+    numbers = [c for c in odd.columns if odd[c].dtype.kind == "f"]
+    odd[numbers] = np.nan
+    odd["static.product"] = pd.Categorical(["new-cel"] * 3)
+    odd.index = pd.MultiIndex.from_arrays([list("abc"), [-48.0, 60.0, 1000.0]], names=DATA.table.index.names)
+    risk = fitted[name].predict(odd, HORIZONS[1])
+    assert ((risk > 0) & (risk < 1)).all()
+    assert np.isfinite(fitted[name].reasons(odd, HORIZONS[1]).to_numpy()).all()
 
 
 @pytest.mark.parametrize("name", MODELS)

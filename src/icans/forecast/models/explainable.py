@@ -33,6 +33,7 @@ from icans.forecast.models.coherent import coherent
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, horizons_in, horizons_out, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
+from icans.forecast.models.shrink import check_enough
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor
 from icans.forecast.ridge import expit
@@ -104,6 +105,7 @@ class ExplainableBoosting:
             Too few events, nothing to learn from, or the package interpret-core is not there.
         """
         check_aligned(table, outcome)
+        check_enough(outcome, "explainable boosting")
         mine, folds = inner_folds(outcome, self.bags, seed, "when to stop boosting")
         columns = self.columns(table.columns.tolist())
         pipeline = preprocessor(self.prepare)

@@ -32,17 +32,13 @@ from icans.forecast.models.coherent import coherent
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
-from icans.forecast.models.shrink import Shrink, fit_shrink, log_odds
+from icans.forecast.models.shrink import Shrink, check_enough, fit_shrink, log_odds
 from icans.forecast.models.trees import Trees
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor
 from icans.forecast.ridge import deviance, expit
-from icans.forecast.tuning import ever_event
 
 Floats = NDArray[np.float64]
-
-#: Fewest patients with the event: with fewer, most bootstrap samples hold next to none.
-MIN_EVENTS = 5
 
 
 @dataclass(frozen=True)
@@ -72,9 +68,7 @@ class RandomForest:
     ) -> FittedForest:
         """Grow, choose the size of the leaves out of bag, recalibrate."""
         check_aligned(table, outcome)
-        events = int((ever_event(outcome) == 2).sum())
-        if events < MIN_EVENTS:
-            raise NotEstimableError(f"{events} patients with an event: a forest needs {MIN_EVENTS} at the least")
+        check_enough(outcome, "a forest")
         columns = self.columns(table.columns.tolist())
         pipeline = preprocessor(self.prepare)
         X = pipeline.learn(table[columns])

@@ -33,7 +33,7 @@ from icans.forecast.models.coherent import coherent
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
-from icans.forecast.models.shrink import Shrink, fit_shrink
+from icans.forecast.models.shrink import Shrink, check_enough, fit_shrink
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor
 from icans.forecast.ridge import expit
@@ -75,6 +75,7 @@ class NeuralNetwork:
     ) -> FittedNetwork:
         """Train every member until its held-out patients gain no more, then recalibrate the ensemble."""
         check_aligned(table, outcome)
+        check_enough(outcome, "a network")
         mine, folds = inner_folds(outcome, self.members, seed, "when to stop training")
         columns = self.columns(table.columns.tolist())
         pipeline = preprocessor(self.prepare)

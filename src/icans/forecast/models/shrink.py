@@ -16,10 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from icans.core.errors import NotEstimableError
 from icans.forecast.ridge import fit_path
+from icans.forecast.tuning import ever_event
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +30,25 @@ Floats = NDArray[np.float64]
 SLOPE_PENALTY = 0.004
 #: A learner's risk is held this far off 0 and 1 before its log odds are taken.
 MIN_RISK = 1e-3
+#: Patients with the event, and without it, that a flexible learner needs: with fewer neither its size nor its
+#: recalibration can be told from unseen patients.
+MIN_PATIENTS = 10
+
+
+def check_enough(outcome: pd.DataFrame, learner: str) -> None:
+    """Refuse too few patients for a flexible learner.
+
+    Raises
+    ------
+    NotEstimableError
+        Fewer than ten patients with an event, or without.
+    """
+    had = ever_event(outcome) == 2
+    events, others = int(had.sum()), int((~had).sum())
+    if min(events, others) < MIN_PATIENTS:
+        raise NotEstimableError(
+            f"{events} patients with an event and {others} without: {learner} needs {MIN_PATIENTS} of each"
+        )
 
 
 @dataclass(frozen=True)
