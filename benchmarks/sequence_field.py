@@ -218,7 +218,8 @@ def report(field: Field, predictions: pd.DataFrame, fits: pd.DataFrame) -> None:
     lines += [
         "Metrics are means over repeats of the cross-validation on out-of-fold risks; 95 % intervals from 300 "
         "resamples of patients, forecasts fixed. `mean_...` are plain means of risks. Settings were not searched for; "
-        "the neural CDE's start was changed once after a look at the inner loss of training patients of one fold of the intensive care set.",
+        "the neural CDE's start was changed once after a look at the inner loss of training patients of one fold of "
+        "the intensive care set.",
         "",
     ]
     lines += [*_performance_table(field, found), "", "## Paired differences", "", *_difference_table(field, gaps)]

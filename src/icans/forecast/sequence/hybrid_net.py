@@ -19,7 +19,7 @@ from icans.forecast.models.parts import Meta
 from icans.forecast.sequence.cells import Shape, gru
 from icans.forecast.sequence.engine import Engine, Params, Tensor, dense, dense_init
 from icans.forecast.sequence.heads import competing_loss
-from icans.forecast.sequence.network import competing_logits
+from icans.forecast.sequence.network import check_sizes, competing_logits
 from icans.forecast.sequence.reduced import DAYS, KEPT, STEP_H, reduced, run
 
 #: Channel of the stream -> kept state that it measures.
@@ -139,7 +139,8 @@ class HybridNet:
 
 
 def net_from(meta: Meta) -> HybridNet:
-    """The network of :meth:`HybridNet.meta`."""
+    """The network of :meth:`HybridNet.meta`; ValueError where a size is none of a network's."""
+    check_sizes(meta)
     return HybridNet(**(meta | {"shape": Shape(**meta["shape"]), "measured": tuple(meta["measured"])}))
 
 

@@ -16,6 +16,9 @@ from icans.forecast.models.parts import Meta
 from icans.forecast.sequence.cells import Shape, cell
 from icans.forecast.sequence.engine import Engine, Params, Tensor, dense, dense_init
 
+#: No layer of a network is wider.
+MAX_SIZE = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -78,8 +81,22 @@ class Network:
 
 
 def network_from(meta: Meta) -> Network:
-    """The network of :meth:`Network.meta`."""
+    """The network of :meth:`Network.meta`.
+
+    Raises
+    ------
+    ValueError
+        A size that no network here has.
+    """
+    check_sizes(meta)
     return Network(**(meta | {"shape": Shape(**meta["shape"])}))
+
+
+def check_sizes(meta: Meta) -> None:
+    """Raise ValueError where a file asks for a network too large to be one of ours (before anything is made)."""
+    sizes = [v for v in (*meta.values(), *meta["shape"].values()) if isinstance(v, int)]
+    if not all(0 <= size <= MAX_SIZE for size in sizes):
+        raise ValueError(f"sizes of a network lie between 0 and {MAX_SIZE}; got {max(sizes, key=abs)}")
 
 
 def competing_logits(engine: Engine, scores: Tensor, start: Tensor) -> Tensor:

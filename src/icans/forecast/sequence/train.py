@@ -130,7 +130,7 @@ def _one(
     size = _batch_size(len(mine), spec.batch)
     asked = _judge(learner, batch, targets, held)
     with single_precision():
-        update, start = _compiled(learner, spec, layout)
+        update, start = _compiled(learner, layout, spec.rate, spec.decay, spec.clip)
         state = start(vector)
         first = best = asked(tree)
         kept, at, stale = vector, 0, 0
@@ -205,7 +205,9 @@ def _batches(batch: Batch, rows: Rows, size: int, rng: np.random.Generator) -> I
 
 
 @lru_cache(maxsize=64)
-def _compiled(learner: Learner, spec: TrainSpec, layout: Layout) -> tuple[Callable[..., Any], Callable[[Any], Any]]:
+def _compiled(
+    learner: Learner, layout: Layout, rate: float, decay: float, clip: float
+) -> tuple[Callable[..., Any], Callable[[Any], Any]]:
     """The compiled step and the start of the optimiser for one kind of network.
 
     Parameters travel as one vector: one set of operations of the optimiser to compile instead of one for each array.
@@ -214,10 +216,10 @@ def _compiled(learner: Learner, spec: TrainSpec, layout: Layout) -> tuple[Callab
 
     library, engine = jax(), jax_engine()
     rule = optax.chain(
-        optax.clip_by_global_norm(spec.clip),
+        optax.clip_by_global_norm(clip),
         optax.scale_by_adam(),
-        optax.add_decayed_weights(spec.decay * decaying(layout)),
-        optax.scale(-spec.rate),
+        optax.add_decayed_weights(decay * decaying(layout)),
+        optax.scale(-rate),
     )
 
     def update(vector: Tensor, state: Any, part: dict[str, Tensor], dropped: Tensor) -> tuple[Tensor, Any]:
