@@ -167,12 +167,12 @@ def test_results_that_lead_the_grade_are_used():
     path = drawn(100, seed=3)
     noise = path.assign(**{"lab.marker.last": stream(4, "noise").normal(size=len(path))})
     marker = OrdinalPath("with", folds=3)
-    hidden = PhasePath("hidden", phases=3, columns=("lab.marker.last",), result_weight=1.0, starts=1)
+    hidden = PhasePath("hidden", phases=3, columns=("lab.marker.last",), result_weight=1.0, starts=1, iterations=20)
     rivals = (Persistence(), MarkovPath(), marker, hidden)
-    score = rps(cross_validate_path(path, rivals, days_ahead=(2,), repeats=1))
+    score = rps(cross_validate_path(path, rivals, days_ahead=(2,), repeats=1, folds=3))
     assert score["with"] < score["markov"] - 0.01 < score["persistence"]
     assert score["hidden"] < score["markov"]
-    useless = rps(cross_validate_path(noise, rivals[1:3], days_ahead=(2,), repeats=1))
+    useless = rps(cross_validate_path(noise, rivals[1:3], days_ahead=(2,), repeats=1, folds=3))
     # A column without content costs next to nothing: its effects are held down.
     assert useless["with"] < useless["markov"] + 0.01
 
