@@ -162,11 +162,11 @@ def known(n: int, seed: int, *, leaves_when_well: bool, missing: float = 0.3) ->
 
 
 def truth() -> None:
-    """Distance from the known risks for cohorts of 100, 200 and 500: 16, 10 and 5 of each, medians over them."""
+    """Distance from the known risks for cohorts of 100, 200 and 500: 9, 7 and 3 of each, medians over them."""
     rows = []
     for well in (False, True):
         table, _, risk = known(2000, 99, leaves_when_well=well)
-        for n, times in ((100, 16), (200, 10), (500, 5)):
+        for n, times in ((100, 9), (200, 7), (500, 3)):
             for seed in range(times):
                 train, outcome, _ = known(n, seed, leaves_when_well=well)
                 for rung in rungs():
