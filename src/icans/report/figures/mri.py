@@ -40,8 +40,8 @@ def fig_slices(measured: Measured) -> Figure:
     """
     image, found = measured.home.image, measured.home.found
     lesions = np.zeros(image.data.shape, bool) if measured.lesions is None else measured.lesions.mask
-    fig = base.new(8.6, 3.6 if SLICES > 4 else 2.6)
-    axes = fig.subplots(2, SLICES // 2).flat
+    fig = base.new(8.6, 2.4)
+    axes = fig.subplots(1, SLICES)
     box = _box(found.brain)
     top = float(np.percentile(image.data[found.brain], 99.5))
     for ax, k in zip(axes, _chosen(found.brain, lesions), strict=True):
