@@ -40,7 +40,7 @@ def test_any_subset_of_modalities_gives_a_probability(fitted, taken, drop, facto
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=3)
+@settings(max_examples=2)
 def test_the_order_of_rows_does_nothing(fitted, seed):
     order = stream(seed, "order").permutation(len(DATA.table))
     again = quick_stack(DATA.table).fit(DATA.table.iloc[order], DATA.outcome.iloc[order], HORIZONS, 1)
@@ -63,7 +63,7 @@ def test_a_forecast_rises_with_what_its_experts_say(fitted, column, row):
 def test_labels_that_mean_nothing_are_not_learned():
     """Features handed to other patients: risks of new patients order them as chance does."""
     found = []
-    for seed in range(4):
+    for seed in range(3):
         data = truth(120, 20 + seed)
         ids = np.unique(data.outcome["patient_id"])
         shuffled = _shuffled(data, dict(zip(ids, stream(seed, "labels").permutation(ids), strict=True)))
@@ -73,8 +73,8 @@ def test_labels_that_mean_nothing_are_not_learned():
         found.append(
             float(cumulative_dynamic_auc(rows["time_h"], rows["event"], model.predict(new.table, HORIZONS[1]), 120.0))
         )
-    error = np.std(found, ddof=1) / 2.0
-    assert abs(np.mean(found) - 0.5) < 3.2 * error + 0.01, found
+    error = np.std(found, ddof=1) / 3**0.5
+    assert abs(np.mean(found) - 0.5) < 4.3 * error + 0.01, found
 
 
 def _shuffled(data: Truth, names: dict[str, str]) -> Truth:
