@@ -1,8 +1,8 @@
 """How right the rest of the judge is, on SYNTHETIC data with known truth and against the ``shap`` package.
 
 Run with ``python benchmarks/judge.py`` (``shap``, no dependency of the package, is needed for the first part, which
-is skipped with a word where it is not installed). Parts: Shapley values against ``shap``; error of sampled values; coverage
-of the meta-analysis; size of the closed test and of the CUSUM; false verdicts on groups of patients.
+is skipped with a word where it is not installed). Parts: Shapley values against ``shap``; error of sampled
+values; coverage of the meta-analysis; size of the closed test and of the CUSUM; false verdicts on groups of patients.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def test_latency_without_delay_changes_nothing_and_with_one_it_does(models: Fold
         ["delay_h", "metric"]
     )
     assert (found.loc[0.0, "change"] == 0).all()
-    assert found.loc[(24.0, "auc"), "moved"] > 0.005
+    assert found.loc[(24.0, "auc_within_fold"), "moved"] > 0.005
     assert found.loc[(24.0, "brier"), "value"] - found.loc[(0.0, "brier"), "value"] == pytest.approx(
         found.loc[(24.0, "brier"), "change"]
     )

@@ -17,7 +17,7 @@ from icans.cohort.cohort import Cohort
 from icans.evaluate.bootstrap import patient_counts, percentile_interval
 from icans.evaluate.brier import brier_of_status
 from icans.evaluate.censoring import Floats, horizon_status
-from icans.evaluate.discrimination import auc_pairs, safe_ratio
+from icans.evaluate.discrimination import safe_ratio, stratified_auc
 from icans.evaluate.fold_models import FoldModels
 from icans.evaluate.tables import Group, groups
 
@@ -51,7 +51,7 @@ def latency_table(
     Returns
     -------
     DataFrame
-        task, model, landmark_h, horizon_h, delay_h, metric (auc, brier, oe), value, low, high, change (from no delay,
+        task, model, landmark_h, horizon_h, delay_h, metric (auc_within_fold, brier, oe), value, low, high, change (from no delay,
         in the same resamples), change_low, change_high, moved (mean distance of the forecasts from those without
         delay), n, events.
     """
@@ -92,7 +92,7 @@ def _numbers(group: Group, weights: Floats) -> dict[str, Floats]:
     status = horizon_status(one.time, one.event, group.horizon_h, weights)
     expected = safe_ratio(weights @ one.risk, weights.sum(axis=-1))
     return {
-        "auc": safe_ratio(*auc_pairs(one.risk, status.case, status.control)),
+        "auc_within_fold": stratified_auc(one.risk, status.case, status.control, one.fold),
         "brier": brier_of_status(one.risk, status)[0],
         "oe": safe_ratio(np.asarray(status.incidence), expected),
     }

@@ -236,7 +236,8 @@ class _Job:
 
     def _used(self, models: FoldModels, table: pd.DataFrame) -> dict[str, list[str]]:
         """Groups of the features that the model reads, those joined that go together."""
-        reasons = models.models[0].fitted.reasons(models.models[0].inputs, models.horizon)
+        first = next(model for model in models.models if len(model.outcome))
+        reasons = first.fitted.reasons(first.inputs, models.horizon)
         named = [c for c in table.columns if c in set(map(str, reasons.columns))]
         columns = named or list(table.columns)
         return correlated_groups(table[columns], feature_groups(columns))

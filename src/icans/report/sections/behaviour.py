@@ -198,9 +198,9 @@ def _latency(builder: Builder, b: Behaviour) -> list[Any]:
     for delay, part in table.groupby("delay_h"):
         by = part.set_index("metric")
         line = {"Laboratory results": "as recorded" if delay == 0 else f"{delay:g} h later"}
-        for name in ("auc", "brier", "oe"):
+        for name in ("auc_within_fold", "brier", "oe"):
             line[fmt.metric(name)] = fmt.estimate(*by.loc[name, ["value", "low", "high"]])
-        line["Change of AUROC"] = fmt.estimate(*by.loc["auc", ["change", "change_low", "change_high"]])
+        line["Change of AUROC"] = fmt.estimate(*by.loc["auc_within_fold", ["change", "change_low", "change_high"]])
         line["Mean shift of a risk"] = fmt.percent(float(part["moved"].iloc[0]), 1)
         rows.append(line)
     note = (
