@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--once")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", help="one part anew, the others as they were")
     options = parser.parse_args()
     if options.once:
         print(json.dumps(once(options.once)))
@@ -286,12 +288,18 @@ def main() -> None:
     folder = Path(os.environ["ICANS_DATA"]) / "vecams_eeg_clips"
     recordings = clips(folder)
     with tempfile.TemporaryDirectory() as name:
+        makers: dict[str, Callable[[], pd.DataFrame]] = {
+            "Five formats": lambda: formats(recordings, folder),
+            "Bad input": lambda: robustness(recordings),
+            "Speed (SYNTHETIC length)": lambda: speed(recordings, Path(name)),
+            "Memory (SYNTHETIC length)": lambda: memory(recordings, Path(name), 1.0 if options.quick else HOURS),
+            "Coupling against mne-connectivity": lambda: pd.DataFrame([coupling_against_library(recordings)]),
+        }
+        kept = json.loads((RESULTS / "bench.json").read_text(encoding="utf-8")) if options.only else {}
         parts = {
-            "Five formats": formats(recordings, folder), "Bad input": robustness(recordings),
-            "Speed (SYNTHETIC length)": speed(recordings, Path(name)),
-            "Memory (SYNTHETIC length)": memory(recordings, Path(name), 1.0 if options.quick else HOURS),
-            "Coupling against mne-connectivity": pd.DataFrame([coupling_against_library(recordings)]),
-        }  # fmt: skip
+            title: make() if options.only in (None, title) else pd.DataFrame(kept[title])
+            for title, make in makers.items()
+        }
     text = "# EEG on the bench\n\n" + __doc__.split("Run:")[0].strip() + "\n"
     for title, frame in parts.items():
         text += f"\n## {title}\n\n{markdown(frame)}\n"

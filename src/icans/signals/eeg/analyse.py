@@ -152,6 +152,10 @@ class _Gathered:
             flags.append(Flag("artefact", "unusable", f"{1 - share:.0%} of the seconds of channels are artefact"))
         elif share < MOSTLY:
             flags.append(Flag("artefact", "doubt", f"{1 - share:.0%} of the seconds of channels were left out"))
+        broken = {(gone.start_s, gone.stop_s) for gone in self.left_out if gone.reason == "no number"}
+        if broken:
+            where = ", ".join(f"{start:.0f}-{stop:.0f} s" for start, stop in sorted(broken)[:10])
+            flags.append(Flag("samples.missing", "doubt", "samples that are no numbers were left out", where))
         heart = float(np.median([row["heart_share"] for row in self.rows]))
         if heart > HEART:
             text = f"heart beats made {heart:.0%} of the power of the median channel and were removed"

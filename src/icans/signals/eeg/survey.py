@@ -30,8 +30,11 @@ _WRONG_UNITS = (
 )  # fmt: skip
 #: Share of power between 1 Hz and the end of the working band plus mains that mains may have.
 MAINS_SHARE = 0.2
-#: Correlation with the nearest electrodes at and below which a channel counts as flipped.
-FLIPPED = -0.5
+#: Mean correlation with the nearest electrodes at and below which a channel counts as flipped. On 30 clips no channel
+#: lies there; of 570 that were turned round, 99 % do.
+FLIPPED = -0.1
+#: Gain in correlation with the neighbours, both channels together, from which an exchange is told.
+EXCHANGED = 0.3
 #: Share of equal neighbouring samples at and above which a channel counts as flat.
 FLAT_SHARE = 0.5
 
@@ -173,9 +176,32 @@ def neighbour_correlation(names: list[str], pieces: list[Array]) -> Array:
 
 
 def flipped(names: list[str], pieces: list[Array]) -> list[str]:
-    """Channels whose polarity is reversed: they run against their neighbours and would run with them turned round."""
-    correlation = neighbour_correlation(names, pieces)
-    return [name for name, r in zip(names, correlation, strict=True) if r <= FLIPPED]
+    """Channels whose polarity is reversed: they run against their nearest electrodes, one by one.
+
+    The correlation with each neighbour counts, not that with their sum, so that one reversed channel does not make its
+    neighbours look wrong; and in the reference of the file, which what all channels share makes easier to tell than
+    the average one. The worst is turned back before the next is looked for; at most a quarter of the channels,
+    and where more run against each other, none is named.
+    """
+    weights = montage.neighbour_weights(names)
+    weights = weights + weights.T
+    each = []
+    for piece in pieces:
+        there = piece - piece.mean(axis=1, keepdims=True)
+        size = np.maximum(np.sqrt((there**2).sum(axis=1)), 1e-30)
+        each.append((there @ there.T) / np.outer(size, size))
+    correlation = np.median(each, axis=0)
+    sign = np.ones(len(names))
+    known = weights.sum(axis=1) > 0
+    for _ in range(len(names) // 4 + 1):
+        agreement = np.full(len(names), np.inf)
+        mean = sign * ((weights * correlation) @ sign)
+        agreement[known] = mean[known] / weights.sum(axis=1)[known]
+        worst = int(np.argmin(agreement))
+        if agreement[worst] > FLIPPED:
+            return [name for name, s in zip(names, sign, strict=True) if s < 0]
+        sign[worst] *= -1
+    return []
 
 
 def _disconnected(names: list[str], pieces: list[Array], spread: Array) -> list[str]:
@@ -197,7 +223,8 @@ def swapped(names: list[str], pieces: list[Array]) -> list[tuple[str, str]]:
         order = np.arange(len(names))
         order[[i, j]] = j, i
         after = neighbour_correlation(names, [piece[order] for piece in pieces])
-        if (after[i] - before[i]) > 0.4 and (after[j] - before[j]) > 0.4:
+        gain = after[[i, j]] - before[[i, j]]
+        if gain.sum() > EXCHANGED and gain.min() > 0:
             found.append((name, other))
     return found
 
