@@ -26,10 +26,10 @@ PATH_LABELS = {
     "grades_of_day": "Grades of that day",
     "markov": "Markov chain",
     "markov_split": "Markov chain by CRS",
-    "hmm_lasso": "HMM + lasso (Amidi 2022)",
-    "ordinal": "Ordinal regression on the chain",
-    "hmm": "Hidden Markov phases",
-    "path_pool": "Mean of the last two",
+    "hmm_lasso": "HMM + lasso",
+    "ordinal": "Ordinal",
+    "hmm": "Phases",
+    "path_pool": "Pool",
 }
 
 
