@@ -52,8 +52,8 @@ def latency_table(
     -------
     DataFrame
         task, model, landmark_h, horizon_h, delay_h, metric (auc_within_fold, brier, oe), value, low, high, change
-        (from no delay, in the same resamples), change_low, change_high, moved (mean distance of the forecasts from those without
-        delay), n, events.
+        (from no delay, in the same resamples), change_low, change_high, moved (mean distance of the forecasts from
+        those without delay), n, events.
     """
     base = models.risks()
     plain = list(groups(models.predictions(base)))
