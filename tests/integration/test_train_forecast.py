@@ -110,3 +110,11 @@ def test_what_cannot_be_done_is_refused_with_the_reason(words: tuple[str, ...], 
 def test_the_models_are_listed() -> None:
     done = CliRunner().invoke(app, ["models", "--json"])
     assert {"cox_last", "hybrid", "forest"} <= set(json.loads(done.stdout)["models"])
+
+
+def test_every_name_of_the_catalogue_is_a_model() -> None:
+    from icans.forecast.catalogue import model_names, recipe
+
+    assert all(recipe(name).name == name for name in model_names())
+    with pytest.raises(KeyError, match="there is no model"):
+        recipe("oracle")

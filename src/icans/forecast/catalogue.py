@@ -92,10 +92,27 @@ def _hybrid(name: str) -> Recipe:
     return Recipe(integration_rung(name=name), (MechanisticBlock(),) if name == HYBRID else ())
 
 
+def _rival(name: str) -> Recipe:
+    from icans.forecast.filters.rung import OnsetLasso
+
+    return Recipe(Rung(name, "lasso onset hazard on patient-days, the published rival (Amidi 2022)", OnsetLasso()))
+
+
+def _sequence(name: str) -> Recipe:
+    from icans.forecast.mechanistic.block import MechanisticBlock
+    from icans.forecast.sequence.rungs import sequence_rungs
+
+    (rung,) = sequence_rungs([name])
+    return Recipe(rung, (MechanisticBlock(),) if name == "net_experts" else ())
+
+
 _Source = tuple[tuple[str, ...], Callable[[str], Recipe]]
 _SOURCES: tuple[_Source, ...] = (
     (tuple(rung.name for rung in ladder()), _of_ladder),
     (("discrete", "forest", "explainable", "network"), _tabular),
+    (("onset_lasso",), _rival),
+    (("net_gru", "net_lstm", "net_grud", "net_attention", "net_tcn", "net_cde", "net_mechanism", "net_ude",
+      "net_experts"), _sequence),
     (("mechanistic", "logistic_clinical", "logistic_mechanistic", "logistic_both", "boosting_clinical",
       "boosting_mechanistic", "boosting_both"), _mechanistic),
     (("integration", HYBRID), _hybrid),

@@ -106,7 +106,12 @@ class FittedOnsetLasso:
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Floats]]:
         """Plain values and arrays that :func:`from_parts` makes the model from again."""
         h = self.hazard
-        plain = {"channels": list(self.channels), "intercept": h.lasso.intercept, "penalty": h.lasso.penalty}
+        plain = {
+            "kind": "onset_lasso",
+            "channels": list(self.channels),
+            "intercept": h.lasso.intercept,
+            "penalty": h.lasso.penalty,
+        }
         arrays = {
             "coefficients": h.lasso.coefficients, "median": h.median, "centre": h.centre, "scale": h.scale,
             "curve": h.curve,

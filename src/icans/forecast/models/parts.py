@@ -44,6 +44,7 @@ KINDS: dict[str, str] = {
     "sequence": "icans.forecast.sequence.rung",
     "sequence_whole": "icans.forecast.sequence.whole",
     "sequence_hybrid": "icans.forecast.sequence.hybrid",
+    "onset_lasso": "icans.forecast.filters.rung",
     "stack": "icans.forecast.integrate.stack",
     "mechanistic": "icans.forecast.mechanistic.rungs",
     "mechanistic_block": "icans.forecast.mechanistic.block",
