@@ -54,7 +54,7 @@ def displacements() -> list[dict]:
     rng = np.random.default_rng(1)
     noisy = average.data + 0.03 * rng.standard_normal(average.data.shape).astype(np.float32)
     rows = []
-    for angles, shift in (((6.0, -4.0, 8.0), (7.0, -11.0, 9.0)),):
+    for angles, shift in (((6.0, -4.0, 8.0), (7.0, -11.0, 9.0)), ((-12.0, 10.0, -5.0), (-15.0, 20.0, -10.0))):
         true = transform(angles, shift)
         back = np.linalg.inv(true)
         moved = Volume(noisy, back @ average.affine, "moved template")

@@ -20,6 +20,8 @@ from icans.signals.mri.volume import Array, Volume
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 #: Head heights tried as a start, mm: the centre of mass of a head lies below that of the brain by what neck is in view.
 _STARTS_MM = (0.0, 25.0, 50.0)
+#: First steps of the affine optimisation, mm: the next is tried where the one before made the fit worse.
+AFFINE_STEPS_MM = (0.5, 0.1)
 #: Bins of the joint histogram.
 BINS = 32
 #: The metric looks this far beyond the template's brain, so that the dark skull counts, mm.
@@ -105,20 +107,45 @@ def _register(
         if value > found:
             start, found = quick, value
     assert start is not None
-    rigid, found, count = _run(sitk, still, mobile, start, outline, (2 * fine,), max(samples, 0.5), seed)
+    rigid, found, count = _run(sitk, still, mobile, start, outline, (2 * fine,), max(samples, 0.5), seed, step=1.0)
     tried += count
-    final = rigid
     if kind == "affine":
-        affine = sitk.AffineTransform(3)
-        affine.SetCenter(rigid.GetCenter())
-        affine.SetMatrix(rigid.GetMatrix())
-        affine.SetTranslation(rigid.GetTranslation())
-        final, found, count = _run(sitk, still, mobile, affine, outline, (2 * fine, fine), samples, seed)
+        final, found, count = _affine(sitk, still, mobile, rigid, outline, fine, samples, seed)
     else:
-        final, found, count = _run(sitk, still, mobile, rigid, outline, (fine,), samples, seed)
+        final, found, count = _run(sitk, still, mobile, rigid, outline, (fine,), samples, seed, step=0.5)
     # SimpleITK gives the map from fixed to moving points; its inverse carries the moving image's space.
     matrix = np.asarray(np.linalg.inv(_FLIP @ _matrix(final) @ _FLIP), dtype=float)
     return Registration(matrix, found, tried + count)
+
+
+def _affine(
+    sitk: Any, still: Any, mobile: Any, rigid: Any, outline: Any, fine: int, samples: float, seed: int
+) -> tuple[Any, float, int]:
+    """The rigid transform with scales and shears added.
+
+    Gradient descent may walk away from a good start; the fit of all voxels tells. Then smaller steps are tried, and at
+    last the rigid transform itself is kept.
+    """
+    start = sitk.AffineTransform(3)
+    start.SetCenter(rigid.GetCenter())
+    start.SetMatrix(rigid.GetMatrix())
+    start.SetTranslation(rigid.GetTranslation())
+
+    def fit(transform: Any) -> float:
+        method = _metric(sitk, outline, 1.0, seed)
+        method.SetInitialTransform(transform)
+        return -float(method.MetricEvaluate(still, mobile))
+
+    before, count = fit(start), 0
+    for step in AFFINE_STEPS_MM:
+        moved, _, tried = _run(
+            sitk, still, mobile, sitk.AffineTransform(start), outline, (2 * fine, fine), samples, seed, step=step
+        )
+        count += tried
+        after = fit(moved)
+        if after > before:
+            return moved, after, count
+    return start, before, count
 
 
 def _image(sitk: Any, source: Volume) -> Any:
@@ -162,10 +189,14 @@ def _run(
     shrink: tuple[int, ...],
     samples: float,
     seed: int,
+    step: float = 2.0,
 ) -> tuple[Any, float, int]:
-    """One optimisation over the levels given: the transform, the mutual information and the number of steps."""
+    """One optimisation over the levels given: the transform, the mutual information and the number of steps.
+
+    ``step``: length of the first step, mm.
+    """
     method = _metric(sitk, outline, samples, seed)
-    method.SetOptimizerAsRegularStepGradientDescent(2.0, 1e-3, 150, relaxationFactor=0.6)
+    method.SetOptimizerAsRegularStepGradientDescent(step, 1e-3, 150, relaxationFactor=0.6)
     method.SetOptimizerScalesFromPhysicalShift()
     spacing = min(still.GetSpacing())
     method.SetShrinkFactorsPerLevel(list(shrink))
