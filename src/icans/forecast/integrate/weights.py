@@ -225,7 +225,8 @@ class _Objective:
 
 def _softmax(g: Floats, available: Mask) -> Floats:
     top = np.where(available, g, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
-    raw = np.where(available, np.exp(g - np.where(np.isfinite(top), top, 0.0)), 0.0)
+    # Those that are not available may lie far above the rest: they are left out before the exponential is taken.
+    raw = np.exp(np.where(available, g - np.where(np.isfinite(top), top, 0.0), -np.inf))
     total = raw.sum(axis=1, keepdims=True)
     return np.divide(raw, total, out=np.zeros_like(raw), where=total > 0)
 

@@ -86,7 +86,7 @@ def _results(builder: Builder) -> tuple[Any, ...]:
 def _brief(data: ReportData) -> tuple[str, ...]:
     """The audit's first sentence, and where the others are."""
     sentences = focus.said(data)
-    more = ("What was found, check by check, is in section 8.",) if len(sentences) > 1 else ()
+    more = ("What was found, check by check, is in the section on the leakage audit.",) if len(sentences) > 1 else ()
     return (*sentences[:1], *more)
 
 
@@ -163,7 +163,7 @@ def _result_table(builder: Builder, rows: pd.DataFrame) -> Any:
     title = f"{task.label}, forecast on {focus.when(task, first['landmark_h'])}, next {fmt.horizon(first['horizon_h'])}"
     note = (
         "Leakage audit: AUROC reached without any clinical value, from where rows came from and how they "
-        "are written, and from how many rows were known at that landmark (section 8). Other landmarks, horizons and "
-        "metrics are in section 7."
+        "are written, and from how many rows were known at that landmark. Other landmarks, horizons and "
+        "metrics are in the section on forecasts."
     )
     return builder.table(pd.DataFrame(lines), title, note=note, fold=False)
