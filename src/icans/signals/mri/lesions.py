@@ -160,7 +160,8 @@ def robust_z(image: Volume, found: Outline) -> tuple[Brightness, list[Flag]]:
         if int((members & pure).sum()) >= FEWEST:
             members &= pure
         if int(members.sum()) >= FEWEST:
-            references[int(code)] = _reference(data[members])
+            middle, spread = _reference(data[members])
+            references[int(code)] = (middle, max(spread, thresholds.value("spread_floor") * middle))
     if not references:
         raise NotEstimableError(f"{image.name}: no tissue class has {FEWEST} voxels")
     above = _against_brightest_near(data, tissue, brain, references, image.spacing)
