@@ -136,9 +136,9 @@ def told(kept: dict[str, dict[str, object]]) -> str:
     """The results as a page."""
     lines = ["# Forecasts on ICANS patients", "", __doc__.split("\n\n")[1].strip(), ""]  # type: ignore[union-attr]
     for name, one in kept.items():
-        lines += [f"## {name}", "", f"{one['question']}; {one['patients']} patients; bar {one['bar']}. "
-                  + " ".join(one["audit"]), "",
-                  "| model | rows | events | AUROC | minus day alone | calibration slope | O/E |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+        lines += [f"## {name}", ""]
+        lines += [f"{one['question']}; {one['patients']} patients; bar {one['bar']}. " + " ".join(one["audit"]), ""]  # type: ignore[arg-type]
+        lines += ["| model | rows | events | AUROC | minus day alone | calibration slope | O/E |", "|---" * 7 + "|"]
         for row in one["models"]:  # type: ignore[attr-defined]
             slope = "" if row["slope"] is None else said(row["slope"])
             oe = "" if row.get("oe") is None else f"{row['oe']:.2f}"

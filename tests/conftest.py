@@ -24,6 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> None:
+    """Skip what takes half a minute and repeats in kind what a quicker test shows, unless ``--full``."""
+    if not request.config.getoption("--full"):
+        pytest.skip("takes long; run with --full")
+
+
+@pytest.fixture(scope="session")
 def many(request: pytest.FixtureRequest) -> int:
     """Patients in comparisons with other programs: 100 with ``--full``, else fewer of the same ones."""
     return 100 if request.config.getoption("--full") else 12

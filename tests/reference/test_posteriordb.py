@@ -72,7 +72,7 @@ def test_michaelis_menten_elimination_has_the_quantiles_of_stan(references):
 
 
 @pytest.mark.timeout(600)
-def test_eight_schools_as_a_population(references):
+def test_eight_schools_as_a_population(references, full):
     got = fit_eight_schools(references, 5, chains=3, draws=500, tune=250, accept=0.9)
     wanted = expected(references, NAMES["eight_schools"])
     summary = got.summary.set_index("name").rename({"theta": "mu", "omega theta": "tau"})
