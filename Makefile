@@ -3,8 +3,9 @@ SHELL := /bin/sh
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# Bytecode is made at first use: compiling every module of every library would take longer than installing them.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps
+# Bytecode on every core afterwards: pip makes it on one. A library may carry files for other Pythons, hence the dash.
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1
 SELF := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 export OMP_NUM_THREADS ?= 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -23,10 +24,12 @@ $(VENV)/.made:
 $(VENV)/.run: $(VENV)/.made requirements/run.lock pyproject.toml
 	$(INSTALL) -r requirements/run.lock
 	$(SELF)
+	-@$(COMPILE)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.lock
 	$(INSTALL) -r requirements/dev.lock
+	-@$(COMPILE)
 	touch $@
 
 demo: $(VENV)/.run   ## the main job on a synthetic cohort; the report is results/demo/report.html
