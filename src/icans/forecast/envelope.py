@@ -22,6 +22,7 @@ from icans.cohort.cohort import Cohort
 from icans.core.errors import Problem
 from icans.forecast.features import analyte_keys
 from icans.forecast.integrate.modalities import availability
+from icans.forecast.ridge import expit, log_odds
 
 Floats = NDArray[np.float64]
 Kind = Literal["group", "landmark", "modality", "assay", "range", "missing", "size"]
@@ -257,14 +258,14 @@ def widened(
     either it stays unknown.
     """
     extra = np.array([total_sd(mine) for mine in notes], dtype=float)
-    at, reach = _logit(risk), Z95 * extra
-    below = np.hypot(np.nan_to_num(np.maximum(at - _logit(low), 0.0)), reach)
-    above = np.hypot(np.nan_to_num(np.maximum(_logit(high) - at, 0.0)), reach)
+    at, reach = log_odds(risk), Z95 * extra
+    below = np.hypot(np.nan_to_num(np.maximum(at - log_odds(low), 0.0)), reach)
+    above = np.hypot(np.nan_to_num(np.maximum(log_odds(high) - at, 0.0)), reach)
     new = extra > 0
     # A bound on the far side of the risk (a bootstrap interval need not hold it) is never drawn in.
     return (
-        np.where(new, np.fmin(low, _expit(at - below)), low),
-        np.where(new, np.fmax(high, _expit(at + above)), high),
+        np.where(new, np.fmin(low, expit(at - below)), low),
+        np.where(new, np.fmax(high, expit(at + above)), high),
     )
 
 
@@ -275,12 +276,3 @@ def total_sd(notes: Sequence[Note]) -> float:
         key = note.about if note.kind == "group" else note.kind
         largest[key] = max(largest.get(key, 0.0), note.sd)
     return float(np.sqrt(sum(sd**2 for sd in largest.values())))
-
-
-def _logit(p: Floats) -> Floats:
-    inside = np.clip(p, 1e-6, 1.0 - 1e-6)
-    return np.asarray(np.log(inside) - np.log1p(-inside))
-
-
-def _expit(x: Floats) -> Floats:
-    return np.asarray(1.0 / (1.0 + np.exp(-x)))

@@ -19,7 +19,7 @@ from icans.core.random import stream
 from icans.forecast.blocks import FeatureBlock, FittedBlock, with_blocks
 from icans.forecast.crossval import Design, horizons_for
 from icans.forecast.dataset import CohortStep, Examples, FittedStep, examples_for, table_digest
-from icans.forecast.envelope import Envelope, widened
+from icans.forecast.envelope import Envelope, Note, widened
 from icans.forecast.features import FeatureSpec, features_at
 from icans.forecast.forecast import Forecast, Reason
 from icans.forecast.inputs import Inputs, history
@@ -122,8 +122,9 @@ class FinalModel:
         made: list[Forecast] = []
         open_horizons = [h for h in self.horizons if float(h.window(landmark_h)) > 0]
         every = np.stack([model.risks(inputs, open_horizons) for model in (self.fitted, *self.refits)])
+        notes = self.envelope.notes_of(known, inputs.table, self.used(inputs.table))
         for k, horizon in enumerate(open_horizons):
-            made += self._one_horizon(inputs, horizon, every[:, :, k], newest, known)
+            made += self._one_horizon(inputs, horizon, every[:, :, k], newest, notes, known.synthetic)
         return made, excluded
 
     def _check(self, cohort: Cohort, landmark_h: float) -> None:
@@ -159,16 +160,15 @@ class FinalModel:
         return Inputs(table, at_h, history(known, self.spec) if self.rung.uses_history else None)
 
     def _one_horizon(
-        self, inputs: Inputs, horizon: Horizon, risks: Floats, newest: pd.Series, known: Cohort
-    ) -> list[Forecast]:
+        self, inputs: Inputs, horizon: Horizon, risks: Floats, newest: pd.Series, notes: list[tuple[Note, ...]],
+        synthetic: bool,
+    ) -> list[Forecast]:  # fmt: skip
         """Forecasts for one horizon; ``risks`` of the model and then of its refits, shape (1 + refits, patients)."""
         table, landmark = inputs.table, float(inputs.at_h[0])
         risk = risks[0]
         low, high = np.full_like(risk, np.nan), np.full_like(risk, np.nan)
         if self.refits:
             low, high = np.percentile(risks[1:], [2.5, 97.5], axis=0)
-        used = self.used(table)
-        notes = self.envelope.notes_of(known, table, used)
         low, high = widened(risk, low, high, notes)
         reasons = self.fitted.reasons(inputs, horizon)
         parts = reasons.to_dict("records") if reasons.shape[1] else [{}] * len(table)
@@ -187,7 +187,7 @@ class FinalModel:
                 newest_data_h=float(newest.get(patient, np.nan)),
                 model=self.rung.name,
                 version=self.version,
-                synthetic=self.synthetic or known.synthetic,
+                synthetic=self.synthetic or synthetic,
                 notes=tuple(note.text for note in notes[k]),
             )
             for k, patient in enumerate(table.index.get_level_values("patient_id"))

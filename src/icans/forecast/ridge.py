@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from icans.core.errors import NotEstimableError
 
@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 MAX_STEPS = 50
 TOLERANCE = 1e-12
+#: Risks are kept this far from 0 and 1 before their log odds are taken.
+EDGE = 1e-6
 #: Linear predictors are held within this while iterating, so that probabilities stay off 0 and 1.
 MAX_LOGIT = 30.0
 
@@ -41,6 +43,12 @@ class RidgeLogistic:
 def expit(x: Floats) -> Floats:
     """The logistic function, without overflow."""
     return 1.0 / (1.0 + np.exp(-np.clip(x, -MAX_LOGIT, MAX_LOGIT)))
+
+
+def log_odds(risk: ArrayLike, edge: float = EDGE) -> Floats:
+    """Log odds of risks that are kept within ``edge`` of 0 and 1."""
+    p = np.clip(np.asarray(risk, dtype=float), edge, 1.0 - edge)
+    return np.asarray(np.log(p / (1.0 - p)))
 
 
 def fit_path(

@@ -11,8 +11,8 @@ import pandas as pd
 from icans.core.files import write_text
 from icans.report import format as fmt
 from icans.report.figures import eeg as draw
-from icans.report.model import RunInfo, Task
-from icans.report.page import Builder, Callout, Facts, Section, absent, blocks_of
+from icans.report.model import RunInfo
+from icans.report.page import Builder, Callout, Facts, PlainNames, Section, absent, blocks_of
 from icans.report.render import html_page
 from icans.report.sections import run as run_section
 from icans.signals.eeg.analyse import EegResult
@@ -24,7 +24,7 @@ LOOKS = {"note": "neutral", "doubt": "caution", "unusable": "bad"}
 
 
 @dataclass(frozen=True)
-class EegPage:
+class EegPage(PlainNames):
     """Everything that the page shows.
 
     ``features``: one row a feature (feature, label, unit, median, iqr, low, high, windows). ``findings``: one row a
@@ -42,14 +42,6 @@ class EegPage:
     run: RunInfo = field(default_factory=RunInfo)
     tables_folder: str = "tables"
     is_synthetic: bool = False
-
-    def task(self, name: str) -> Task:
-        """A page of this kind has no tasks; the name stands for itself."""
-        return Task(name, name)
-
-    def model_label(self, name: str) -> str:
-        """As :meth:`task`."""
-        return name
 
 
 def render_eeg(data: EegPage) -> str:

@@ -14,8 +14,7 @@ from icans.forecast.forecast import Forecast
 from icans.report import format as fmt
 from icans.report.figures.forecast import fig_reasons, fig_worth
 from icans.report.figures.timeline import fig_timeline
-from icans.report.model import Task
-from icans.report.page import Builder, Bullets, Callout, Heading, Section, Text, blocks_of
+from icans.report.page import Builder, Bullets, Callout, Heading, PlainNames, Section, Text, blocks_of, merge_interval
 from icans.report.render import html_page
 
 
@@ -49,17 +48,11 @@ class PatientForecasts:
 
 
 @dataclass(frozen=True)
-class _Data:
+class _Data(PlainNames):
     """What a builder asks of any page's data."""
 
     is_synthetic: bool
     tables_folder: str = "forecasts.parquet"
-
-    def task(self, name: str) -> Task:
-        return Task(name, name)
-
-    def model_label(self, name: str) -> str:
-        return name
 
 
 def forecasts_page(
@@ -104,18 +97,16 @@ def _model_section(builder: Builder, model: FinalModel) -> Section:
     table = None
     if len(rows):
         mine = rows[(rows["model"] == model.rung.name) & rows["metric"].isin(["auc", "oe", "slope"])]
-        shown = mine[["landmark_h", "horizon_h", "metric", "value", "low", "high", "n", "events"]]
+        numbers = ["value", "low", "high"]
+        shown = mine[["landmark_h", "horizon_h", "metric", *numbers, "n", "events"]].astype(
+            dict.fromkeys(numbers, float)
+        )
         table = builder.table(
-            _interval(shown), "How well it did inside its own cohort (cross-validation)", fold=True,
+            merge_interval(shown), "How well it did inside its own cohort (cross-validation)", fold=True,
             note="Another hospital, product or year may differ; icans validate measures it.",
         )  # fmt: skip
     lead = "What was asked, of which model, and how far it can be trusted."
     return Section("model", "The model", lead, blocks_of(use, warning, Bullets(tuple(facts)), table))
-
-
-def _interval(rows: pd.DataFrame) -> pd.DataFrame:
-    shown = [fmt.estimate(*row) for row in rows[["value", "low", "high"]].astype(float).itertuples(index=False)]
-    return rows.drop(columns=["low", "high"]).assign(value=pd.Series(shown, index=rows.index, dtype=object))
 
 
 def _patient_section(builder: Builder, one: PatientForecasts) -> Section:

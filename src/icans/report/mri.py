@@ -10,8 +10,8 @@ import pandas as pd
 from icans.core.files import write_text
 from icans.report import format as fmt
 from icans.report.figures import mri as draw
-from icans.report.model import RunInfo, Task
-from icans.report.page import Builder, Callout, Facts, Section, absent, blocks_of
+from icans.report.model import RunInfo
+from icans.report.page import Builder, Callout, Facts, PlainNames, Section, absent, blocks_of
 from icans.report.render import html_page
 from icans.report.sections import run as run_section
 from icans.signals.mri.atlas import regions
@@ -37,7 +37,7 @@ WHOLE = {
 
 
 @dataclass(frozen=True)
-class MriPage:
+class MriPage(PlainNames):
     """Everything that the page shows."""
 
     study: str
@@ -45,14 +45,6 @@ class MriPage:
     run: RunInfo = field(default_factory=RunInfo)
     tables_folder: str = "tables"
     is_synthetic: bool = False
-
-    def task(self, name: str) -> Task:
-        """A page of this kind has no tasks; the name stands for itself."""
-        return Task(name, name)
-
-    def model_label(self, name: str) -> str:
-        """As :meth:`task`."""
-        return name
 
 
 def render_mri(data: MriPage) -> str:

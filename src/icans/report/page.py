@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from icans.report import format as fmt
 from icans.report.figures.base import SYNTHETIC_LABEL, to_svg
-from icans.report.model import ReportData
+from icans.report.model import ReportData, Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,6 +151,18 @@ class Section:
     title: str
     lead: str
     blocks: tuple[Any, ...] = ()
+
+
+class PlainNames:
+    """Of a page without tasks and a ladder: names stand for themselves."""
+
+    def task(self, name: str) -> Task:
+        """The name as a task."""
+        return Task(name, name)
+
+    def model_label(self, name: str) -> str:
+        """The name itself."""
+        return name
 
 
 @dataclass

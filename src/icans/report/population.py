@@ -14,8 +14,8 @@ from icans.core.files import write_text
 from icans.population.diagnose import effects as eta
 from icans.report import format as fmt
 from icans.report.figures import population as draw
-from icans.report.model import RunInfo, Task
-from icans.report.page import Builder, Bullets, Callout, Facts, Fold, Heading, Section, blocks_of
+from icans.report.model import RunInfo
+from icans.report.page import Builder, Bullets, Callout, Facts, Fold, Heading, PlainNames, Section, blocks_of
 from icans.report.render import html_page
 from icans.report.sections import run as run_section
 
@@ -38,7 +38,7 @@ HEADS = {
 
 
 @dataclass(frozen=True)
-class PopulationData:
+class PopulationData(PlainNames):
     """Everything that the page shows.
 
     ``predictions``, ``errors`` (NPDE) and ``error_tests``, ``checks`` (VPC): of :mod:`icans.population.diagnose`.
@@ -61,14 +61,6 @@ class PopulationData:
     run: RunInfo = field(default_factory=RunInfo)
     tables_folder: str = "tables"
     is_synthetic: bool = False
-
-    def task(self, name: str) -> Task:
-        """A page of this kind has no tasks; the name stands for itself."""
-        return Task(name, name)
-
-    def model_label(self, name: str) -> str:
-        """As :meth:`task`."""
-        return name
 
     @property
     def observables(self) -> tuple[str, ...]:

@@ -16,8 +16,20 @@ from icans.report.figures.barrier import fig_barrier_map, fig_barrier_open
 from icans.report.figures.courses import MANY_ARMS, fig_courses, fig_patient
 from icans.report.figures.diagram import fig_diagram
 from icans.report.figures.therapy import HYPOTHETICAL, fig_differences, fig_incidence, fig_worst_grades
-from icans.report.model import RunInfo, Task
-from icans.report.page import Builder, Bullets, Callout, Facts, Fold, Heading, Section, Text, absent, blocks_of
+from icans.report.model import RunInfo
+from icans.report.page import (
+    Builder,
+    Bullets,
+    Callout,
+    Facts,
+    Fold,
+    Heading,
+    PlainNames,
+    Section,
+    Text,
+    absent,
+    blocks_of,
+)
 from icans.report.render import html_page
 from icans.report.sections import run as run_section
 
@@ -26,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SimulationData:
+class SimulationData(PlainNames):
     """Everything that the page shows; tables as the figures want them (see there).
 
     Attributes
@@ -84,14 +96,6 @@ class SimulationData:
     run: RunInfo = field(default_factory=RunInfo)
     tables_folder: str = "tables"
     is_synthetic: bool = True
-
-    def task(self, name: str) -> Task:
-        """A page of this kind has no tasks; the name stands for itself."""
-        return Task(name, name)
-
-    def model_label(self, name: str) -> str:
-        """As :meth:`task`."""
-        return name
 
     @property
     def hypothetical(self) -> tuple[str, ...]:

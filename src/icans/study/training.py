@@ -205,7 +205,8 @@ def _trained(
         steps=steps_of(study.forecast), blocks=found.blocks, refits=refits, executor=executor,
     )  # fmt: skip
     outcome = outcome_table(cohort, chosen.task, chosen.landmarks_h[:1])
-    spreads = group_spreads(cohort, outcome, GROUPS)
+    # A model that has effects of groups knows their spread better than raw incidences do.
+    spreads = group_spreads(cohort, outcome, GROUPS) | model.envelope.group_sd
     return replace(model, envelope=replace(model.envelope, group_sd=spreads))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icans.core.errors import NotEstimableError
+from icans.forecast.ridge import expit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -33,7 +34,7 @@ class Lasso:
 
     def probability(self, X: Floats) -> Floats:
         """Probability of the event, shape (n,)."""
-        return _expit(self.intercept + X @ self.coefficients)
+        return expit(self.intercept + X @ self.coefficients)
 
 
 def lasso_path(X: Floats, y: Floats, penalties: Floats, *, rough: bool = False) -> list[Lasso]:
@@ -77,7 +78,7 @@ def fit_lasso(X: Floats, y: Floats, fold: Ints, folds: int) -> Lasso:
 def _descend(design: Floats, y: Floats, penalty: float, beta: Floats, bound: float, rough: bool) -> Floats:
     ahead, momentum = beta, 1.0
     for _ in range(ROUGH_STEPS if rough else STEPS):
-        gradient = design.T @ (_expit(design @ ahead) - y) / len(y)
+        gradient = design.T @ (expit(design @ ahead) - y) / len(y)
         moved = ahead - gradient / bound
         moved[1:] = np.sign(moved[1:]) * np.maximum(np.abs(moved[1:]) - penalty / bound, 0.0)
         step = moved - beta
@@ -90,7 +91,3 @@ def _descend(design: Floats, y: Floats, penalty: float, beta: Floats, bound: flo
         if float(np.abs(step).max()) < (ROUGH if rough else TOLERANCE):
             break
     return beta
-
-
-def _expit(x: Floats) -> Floats:
-    return 1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0)))

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from icans.core.errors import DataError, Problem
 from icans.core.random import stream
-from icans.forecast.integrate.members import MAX_DEVIATION, log_odds
+from icans.forecast.integrate.members import MAX_DEVIATION
 from icans.forecast.integrate.stack import level_of
 from icans.forecast.integrate.weights import SPREADS, Level, fit_combiner
 from icans.forecast.models.base import DayBaseline
 from icans.forecast.models.coherent import isotonic
 from icans.forecast.outcomes import Horizon
-from icans.forecast.ridge import expit
+from icans.forecast.ridge import expit, log_odds
 from icans.forecast.tuning import ever_event, patient_folds
 
 Floats = NDArray[np.float64]

@@ -26,13 +26,12 @@ from icans.forecast.models.logistic import LastValueLogistic
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
 from icans.forecast.outcomes import Horizon
+from icans.forecast.ridge import log_odds
 from icans.forecast.tuning import inner_folds
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-#: Risks are kept this far from 0 and 1 before their log odds are taken.
-EDGE = 1e-6
 #: A deviation is held within this (odds 150 times those of the day): one member that is certain and wrong must not
 #: outvote all others.
 MAX_DEVIATION = 5.0
@@ -284,9 +283,3 @@ def expert_columns(columns: Sequence[str]) -> list[str]:
     dated = ("lab", "grade", "drug", "static", "score", "day")
     last = set(last_value_columns(columns))
     return [c for c in columns if c in last or c.split(".", 1)[0] not in dated]
-
-
-def log_odds(risk: Floats) -> Floats:
-    """Log odds, risks kept within :data:`EDGE` of 0 and 1."""
-    p = np.clip(risk, EDGE, 1.0 - EDGE)
-    return np.log(p / (1.0 - p))

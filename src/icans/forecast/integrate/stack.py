@@ -20,7 +20,6 @@ from icans.forecast.integrate.members import (
     FittedMember,
     Member,
     experts,
-    log_odds,
     member_from,
     member_seed,
     out_of_fold,
@@ -34,7 +33,7 @@ from icans.forecast.models.coherent import isotonic
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
 from icans.forecast.outcomes import Horizon
-from icans.forecast.ridge import expit
+from icans.forecast.ridge import expit, log_odds
 
 Floats = NDArray[np.float64]
 

@@ -33,8 +33,7 @@ from icans.core.random import stream
 from icans.forecast.envelope import Note, total_sd
 from icans.forecast.inputs import Inputs
 from icans.forecast.integrate.conformal import POOLED
-from icans.forecast.integrate.members import log_odds
-from icans.forecast.ridge import expit
+from icans.forecast.ridge import expit, log_odds
 
 Floats = NDArray[np.float64]
 

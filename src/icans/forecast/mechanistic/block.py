@@ -33,6 +33,7 @@ from icans.forecast.mechanistic.likelihood import Asked, Assay, likelihood
 from icans.forecast.mechanistic.population import Population, fit_population
 from icans.forecast.mechanistic.posterior import Posterior, Tempering, log_prior, posterior
 from icans.forecast.models.parts import Arrays, Meta, Parts, floats
+from icans.forecast.ridge import log_odds
 
 #: States whose SD and expected future are columns.
 UNCERTAIN = ("activation", "endothelium", "barrier", "neurons")
@@ -40,6 +41,8 @@ UNCERTAIN = ("activation", "endothelium", "barrier", "neurons")
 PEAKS = ("il_6", "ifn_g", "il_10", "il_15", "mcp_1", "gm_csf", "tnf", "il_8", "crp", "ferritin")
 OPEN_H = (0.0, 24.0, 72.0)
 SOON_H = 72.0
+#: Risks are kept off 0 and 1 by a thousandth: a library of some thousand members tells no more.
+LEAST_RISK = 1e-3
 #: Events whose risk in three days comes with an SD.
 TOLD = ("icans_1", "icans_3")
 
@@ -171,7 +174,7 @@ def summaries(members: Library, weights: Array, at_h: float) -> dict[str, Floats
     for event in EVENTS:
         ahead = risk(weights, members, event, at_h, np.array(AHEAD_H))
         for k, hours in enumerate(AHEAD_H):
-            made[f"mech.{event}.{hours:g}h"] = logit(ahead[:, k])
+            made[f"mech.{event}.{hours:g}h"] = log_odds(ahead[:, k], LEAST_RISK)
     for event in TOLD:
         made[f"mech.{event}.se"] = risk_error(weights, members, event, at_h, SOON_H)
     for analyte in PEAKS:
@@ -179,9 +182,3 @@ def summaries(members: Library, weights: Array, at_h: float) -> dict[str, Floats
         made[f"mech.{analyte}.peak"] = (weights @ height).astype(float)
         made[f"mech.{analyte}.day"] = (weights @ day).astype(float)
     return made
-
-
-def logit(p: Floats) -> Floats:
-    """Log odds, of probabilities kept off 0 and 1 by a thousandth."""
-    inside = np.clip(p, 1e-3, 1.0 - 1e-3)
-    return np.asarray(np.log(inside / (1.0 - inside)))

@@ -32,11 +32,11 @@ from icans.forecast.models.coherent import coherent
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
-from icans.forecast.models.shrink import Shrink, check_enough, fit_shrink, log_odds
+from icans.forecast.models.shrink import MIN_RISK, Shrink, check_enough, fit_shrink
 from icans.forecast.models.trees import Trees
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor
-from icans.forecast.ridge import deviance, expit
+from icans.forecast.ridge import deviance, expit, log_odds
 
 Floats = NDArray[np.float64]
 
@@ -117,7 +117,7 @@ class RandomForest:
 def _recalibrate(start: Floats, unseen: Floats, known: Sequence[tuple[Floats, Floats]]) -> tuple[Shrink, float]:
     """Intercept and slope from predictions of unseen patients, and the loss that they leave."""
     base = expit(start)
-    deviation = log_odds(base + np.nan_to_num(unseen)) - log_odds(base)
+    deviation = log_odds(base + np.nan_to_num(unseen), MIN_RISK) - log_odds(base, MIN_RISK)
     weight = [w * ~np.isnan(unseen[:, k]) for k, (_, w) in enumerate(known)]
     status = [y for y, _ in known]
     shrink = fit_shrink(list(start.T), list(deviation.T), status, weight)
@@ -155,7 +155,7 @@ class FittedForest:
         def raw(one: Horizon) -> Floats:
             start = self.baseline.logit(table, one)
             base = expit(start)
-            deviation = log_odds(base + grown[:, self.horizons.index(one)]) - log_odds(base)
+            deviation = log_odds(base + grown[:, self.horizons.index(one)], MIN_RISK) - log_odds(base, MIN_RISK)
             return expit(self.shrink.logit(start, deviation))
 
         return coherent(raw, table, self.horizons, as_horizon(horizon))
@@ -168,7 +168,7 @@ class FittedForest:
         parts = self.trees.parts(X, output)
         base = expit(self.baseline.logit(table, horizon))
         grown = parts.sum(axis=1)
-        rise = log_odds(base + grown) - log_odds(base)
+        rise = log_odds(base + grown, MIN_RISK) - log_odds(base, MIN_RISK)
         tangent = 1.0 / np.maximum(base * (1.0 - base), 1e-3)
         secant = np.divide(rise, grown, out=tangent, where=np.abs(grown) > 1e-9)
         frame = pd.DataFrame(parts * (self.shrink.slope * secant)[:, None], index=table.index, columns=self.names)

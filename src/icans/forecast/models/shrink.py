@@ -91,9 +91,3 @@ def fit_shrink(
     if slope > 0:
         return Shrink(model.intercept, slope)
     return Shrink(0.0, 0.0)
-
-
-def log_odds(risk: Floats) -> Floats:
-    """Log odds of a risk that is held off 0 and 1."""
-    held = np.clip(risk, MIN_RISK, 1.0 - MIN_RISK)
-    return np.log(held / (1.0 - held))

@@ -15,6 +15,7 @@ from icans.forecast.inputs import Inputs
 from icans.forecast.models.base import as_horizon, check_aligned, fitted_for, landmarks
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, horizons_in, horizons_out, join
 from icans.forecast.outcomes import Horizon
+from icans.forecast.ridge import log_odds
 from icans.forecast.sequence.batch import Batch
 from icans.forecast.sequence.cells import Shape
 from icans.forecast.sequence.encode import EncodeSpec, Encoding, encoding_from, fit_encoding, observed
@@ -22,9 +23,9 @@ from icans.forecast.sequence.engine import NUMPY, Params, count
 from icans.forecast.sequence.heads import Grid, probabilities, targets
 from icans.forecast.sequence.hybrid_net import OBSERVED, HybridNet, net_from, place
 from icans.forecast.sequence.reduced import KEPT, STEP_H, reduced
-from icans.forecast.sequence.rung import occlusion
+from icans.forecast.sequence.rung import OCCLUSION_EDGE, occlusion
 from icans.forecast.sequence.train import TrainSpec, train
-from icans.forecast.sequence.tree import flat, nested, same_shape
+from icans.forecast.sequence.tree import ensemble_from, ensemble_parts
 from icans.forecast.tuning import inner_folds
 
 Floats = NDArray[np.float64]
@@ -167,11 +168,10 @@ class FittedHybrid:
         inputs, wanted = Inputs.of(table), as_horizon(horizon)
         fitted_for(dict.fromkeys(self.horizons, True), horizon)
 
-        def log_odds(rows: Batch) -> Floats:
-            risk = np.clip(self._risks(inputs, rows, wanted).mean(axis=0), 1e-9, 1 - 1e-9)
-            return np.asarray(np.log(risk / (1 - risk)))
+        def asked(rows: Batch) -> Floats:
+            return log_odds(self._risks(inputs, rows, wanted).mean(axis=0), OCCLUSION_EDGE)
 
-        return occlusion(self.encoding, self.encoding.batch(inputs), inputs.table, log_odds)
+        return occlusion(self.encoding, self.encoding.batch(inputs), inputs.table, asked)
 
     def settings(self) -> dict[str, float]:
         """Steps of training of each network and the inner losses."""
@@ -182,10 +182,8 @@ class FittedHybrid:
         meta: Meta = {"kind": "sequence_hybrid", "network": self.network.meta(), "told": self.told,
                       "horizons": horizons_out(list(self.horizons)), "networks": len(self.params),
                       "equations": reduced().key}  # fmt: skip
-        arrays: Arrays = {f"grid_{name}": value for name, value in asdict(self.grid).items()}
-        for k, params in enumerate(self.params):
-            arrays |= {f"net{k}.{name}": value for name, value in flat(params).items()}
-        return join(meta, arrays, encoding=self.encoding.to_parts())
+        grid: Arrays = {f"grid_{name}": value for name, value in asdict(self.grid).items()}
+        return join(meta, grid | ensemble_parts(self.params), encoding=self.encoding.to_parts())
 
 
 def from_parts(meta: Meta, arrays: Arrays) -> FittedHybrid:
@@ -199,13 +197,8 @@ def from_parts(meta: Meta, arrays: Arrays) -> FittedHybrid:
     if meta["equations"] != reduced().key:
         raise ValueError("the patient model has other equations than those that the network corrects")
     network = net_from(meta["network"])
-    like = network.init(np.random.default_rng(0))
-    params = []
-    for k in range(int(meta["networks"])):
-        mine = f"net{k}."
-        params.append(nested({n[len(mine) :]: v for n, v in arrays.items() if n.startswith(mine)}))
-        same_shape(params[-1], like)
+    params = ensemble_from(arrays, int(meta["networks"]), network.init(np.random.default_rng(0)))
     grid = Grid(*(floats(arrays[f"grid_{name}"]) for name in ("edges", "at", "offset")))
     told = {str(k): float(v) for k, v in meta["told"].items()}
     encoding = encoding_from(*child(meta, arrays, "encoding"))
-    return FittedHybrid(encoding, network, grid, tuple(params), tuple(horizons_in(meta["horizons"])), told)
+    return FittedHybrid(encoding, network, grid, params, tuple(horizons_in(meta["horizons"])), told)

@@ -18,6 +18,7 @@ from icans.forecast.inputs import Inputs
 from icans.forecast.models.base import as_horizon, check_aligned, fitted_for, landmarks
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, horizons_in, horizons_out, join
 from icans.forecast.outcomes import Horizon
+from icans.forecast.ridge import log_odds
 from icans.forecast.sequence.batch import Batch
 from icans.forecast.sequence.cells import CAUSAL, CELLS, Shape
 from icans.forecast.sequence.encode import EncodeSpec, Encoding, encoding_from, fit_encoding
@@ -25,13 +26,15 @@ from icans.forecast.sequence.engine import NUMPY, Engine, Params, Tensor, count
 from icans.forecast.sequence.heads import Grid, competing_loss, probabilities, targets
 from icans.forecast.sequence.network import Network, competing_logits, network_from
 from icans.forecast.sequence.train import TrainSpec, train
-from icans.forecast.sequence.tree import flat, nested, same_shape
+from icans.forecast.sequence.tree import ensemble_from, ensemble_parts
 from icans.forecast.tuning import inner_folds
 
 Floats = NDArray[np.float64]
 
 #: Rows that are predicted at a time (memory).
 CHUNK = 4096
+#: Risks are kept this far from 0 and 1 in contributions: a network may be very sure.
+OCCLUSION_EDGE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -189,11 +192,10 @@ class FittedSequence:
         fitted_for(dict.fromkeys(self.horizons, True), horizon)
         batch = self.encoding.batch(inputs)
 
-        def log_odds(rows: Batch) -> Floats:
-            risk = np.clip(self._risks(rows, at, wanted).mean(axis=0), 1e-9, 1 - 1e-9)
-            return np.asarray(np.log(risk / (1 - risk)))
+        def asked(rows: Batch) -> Floats:
+            return log_odds(self._risks(rows, at, wanted).mean(axis=0), OCCLUSION_EDGE)
 
-        return occlusion(self.encoding, batch, inputs.table, log_odds)
+        return occlusion(self.encoding, batch, inputs.table, asked)
 
     def settings(self) -> dict[str, float]:
         """Steps of training of each network and the inner losses."""
@@ -203,10 +205,8 @@ class FittedSequence:
         """Plain parts (:mod:`icans.forecast.models.parts`)."""
         meta: Meta = {"kind": "sequence", "network": self.network.meta(), "told": self.told,
                       "horizons": horizons_out(list(self.horizons)), "networks": len(self.params)}  # fmt: skip
-        arrays: Arrays = {f"grid_{name}": value for name, value in asdict(self.grid).items()}
-        for k, params in enumerate(self.params):
-            arrays |= {f"net{k}.{name}": value for name, value in flat(params).items()}
-        return join(meta, arrays, encoding=self.encoding.to_parts())
+        grid: Arrays = {f"grid_{name}": value for name, value in asdict(self.grid).items()}
+        return join(meta, grid | ensemble_parts(self.params), encoding=self.encoding.to_parts())
 
 
 def from_parts(meta: Meta, arrays: Arrays) -> FittedSequence:
@@ -218,16 +218,11 @@ def from_parts(meta: Meta, arrays: Arrays) -> FittedSequence:
         Parameters are not those of the network that the file describes.
     """
     network = network_from(meta["network"])
-    params = []
-    like = network.init(np.random.default_rng(0))
-    for k in range(int(meta["networks"])):
-        start = f"net{k}."
-        params.append(nested({n[len(start) :]: v for n, v in arrays.items() if n.startswith(start)}))
-        same_shape(params[-1], like)
+    params = ensemble_from(arrays, int(meta["networks"]), network.init(np.random.default_rng(0)))
     grid = Grid(*(floats(arrays[f"grid_{name}"]) for name in ("edges", "at", "offset")))
     told = {str(k): float(v) for k, v in meta["told"].items()}
     encoding = encoding_from(*child(meta, arrays, "encoding"))
-    return FittedSequence(encoding, network, grid, tuple(params), tuple(horizons_in(meta["horizons"])), told)
+    return FittedSequence(encoding, network, grid, params, tuple(horizons_in(meta["horizons"])), told)
 
 
 def occlusion(

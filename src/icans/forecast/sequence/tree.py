@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,21 @@ def same_shape(params: Params, like: Params, at: str = "") -> None:
             same_shape(params[name], value, path)
         elif np.shape(value) != np.shape(params[name]):
             raise ValueError(f"parameter {path} has shape {np.shape(params[name])} instead of {np.shape(value)}")
+
+
+def ensemble_parts(params: Sequence[Params]) -> Arrays:
+    """Parameters of several networks as arrays ``net<k>.<path>``."""
+    return {f"net{k}.{name}": value for k, one in enumerate(params) for name, value in flat(one).items()}
+
+
+def ensemble_from(arrays: Mapping[str, Array], networks: int, like: Params) -> tuple[Params, ...]:
+    """The inverse of :func:`ensemble_parts`; ValueError unless each is of the shape of ``like``."""
+    found = []
+    for k in range(networks):
+        start = f"net{k}."
+        found.append(nested({n[len(start) :]: v for n, v in arrays.items() if n.startswith(start)}))
+        same_shape(found[-1], like)
+    return tuple(found)
 
 
 def layout_of(params: Params) -> Layout:

@@ -24,7 +24,7 @@ from icans.forecast.sequence.engine import NUMPY, Engine, Params, Tensor, sigmoi
 from icans.forecast.sequence.heads import cuts_init, label_loss, ordinal_cuts, ordinal_loss, ordinal_probability
 from icans.forecast.sequence.network import Network, network_from
 from icans.forecast.sequence.train import Rows, TrainSpec, train
-from icans.forecast.sequence.tree import flat, nested, same_shape
+from icans.forecast.sequence.tree import ensemble_from, ensemble_parts
 from icans.forecast.tuning import patient_folds
 
 Floats = NDArray[np.float64]
@@ -203,21 +203,13 @@ class FittedWhole:
         """Plain parts."""
         meta: Meta = {"kind": "sequence_whole", "network": self.learner.network.meta(), "head": self.learner.head}
         meta |= {"start": list(self.learner.start), "names": list(self.names), "networks": len(self.params)}
-        arrays: Arrays = {}
-        for k, params in enumerate(self.params):
-            arrays |= {f"net{k}.{name}": value for name, value in flat(params).items()}
-        return join(meta, arrays, encoding=self.encoding.to_parts())
+        return join(meta, ensemble_parts(self.params), encoding=self.encoding.to_parts())
 
 
 def from_parts(meta: Meta, arrays: Arrays) -> FittedWhole:
     """The model again."""
     start = tuple(float(x) for x in meta["start"])
     learner = WholeLearner(network_from(meta["network"]), str(meta["head"]), start)
-    like = learner.init(np.random.default_rng(0), {})
-    params = []
-    for k in range(int(meta["networks"])):
-        mine = f"net{k}."
-        params.append(nested({n[len(mine) :]: v for n, v in arrays.items() if n.startswith(mine)}))
-        same_shape(params[-1], like)
+    params = ensemble_from(arrays, int(meta["networks"]), learner.init(np.random.default_rng(0), {}))
     encoding = encoding_from(*child(meta, arrays, "encoding"))
-    return FittedWhole(encoding, learner, tuple(map(str, meta["names"])), tuple(params))
+    return FittedWhole(encoding, learner, tuple(map(str, meta["names"])), params)

@@ -20,9 +20,8 @@ from icans.forecast.models.base import Fitted, as_horizon, check_aligned
 from icans.forecast.models.coherent import coherent
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, horizons_in, horizons_out, join
 from icans.forecast.outcomes import Horizon
-from icans.forecast.ridge import expit
+from icans.forecast.ridge import expit, log_odds
 from icans.forecast.transfer.effects import Effects, fit_effects, integrated
-from icans.forecast.transfer.recalibrate import log_odds
 
 Floats = NDArray[np.float64]
 

@@ -28,14 +28,12 @@ from icans.forecast.models.base import Fitted, as_horizon, check_aligned, fitted
 from icans.forecast.models.coherent import coherent
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, horizons_in, horizons_out, join
 from icans.forecast.outcomes import Horizon
-from icans.forecast.ridge import expit
+from icans.forecast.ridge import expit, log_odds
 
 Floats = NDArray[np.float64]
 Method = Literal["none", "intercept", "intercept+slope"]
 
 METHODS: tuple[Method, ...] = ("none", "intercept", "intercept+slope")
-#: Risks are kept this far from 0 and 1 before their log odds are taken.
-EDGE = 1e-6
 MAX_STEPS = 100
 #: Separated data (every event above every non-event) have no finite slope.
 MAX_SLOPE = 20.0
@@ -205,12 +203,6 @@ def from_parts(meta: Meta, arrays: Arrays) -> FittedTransfer:
 def source_logit(source: FittedRung, inputs: Inputs | pd.DataFrame, horizon: Horizon | float) -> Floats:
     """Log odds of a fitted rung's risks."""
     return log_odds(source.predict(inputs, horizon))
-
-
-def log_odds(risk: ArrayLike) -> Floats:
-    """Log odds, risks kept within :data:`EDGE` of 0 and 1."""
-    p = np.clip(np.asarray(risk, dtype=float), EDGE, 1.0 - EDGE)
-    return np.log(p / (1.0 - p))
 
 
 def _newton(design: Floats, y: Floats, w: Floats, offset: Floats, precision: Floats | None = None) -> Floats:

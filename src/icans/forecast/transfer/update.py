@@ -37,8 +37,8 @@ from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
 from icans.forecast.models.parts_shared import ridge_from, ridge_parts
 from icans.forecast.outcomes import Horizon
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor
-from icans.forecast.ridge import RidgeLogistic, deviance, expit, fit_path
-from icans.forecast.transfer.recalibrate import log_odds, recalibrate
+from icans.forecast.ridge import RidgeLogistic, deviance, expit, fit_path, log_odds
+from icans.forecast.transfer.recalibrate import recalibrate
 from icans.forecast.tuning import choose, inner_folds
 
 Floats = NDArray[np.float64]
