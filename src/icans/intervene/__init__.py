@@ -1,0 +1,1 @@
+"""Prevention: strategies, what-if, closed loop and virtual trials."""

@@ -1,0 +1,1 @@
+"""Tissue: cytokine fields and cell agents in a piece of brain."""
