@@ -50,6 +50,8 @@ def load(c: Any, pl: Any, op: Any, ws: Any, wk: Any, bt: Any, pt: Any, lane: int
     forget(pl, ws, wk, lane)
     me.patient, me.t, me.error, me.fresh, me.stale = patient, op.t_start, 1.0, 1, 1
     me.rejected, me.steps, me.waiting = 0, 0, 0
+    if him.h_start > 0:  # goes on where it stopped
+        me.h, me.fresh, me.verdict = him.h_start, 0, 1
     me.output, me.first_output, me.last_output = him.time_from, him.time_from, him.time_to
     me.event, me.last_event = him.event_from, him.event_to
     me.end = bt.times[him.time_to - 1]
@@ -240,7 +242,7 @@ def finish(pl: Any, ws: Any, wk: Any, bt: Any, lane: int, status: int) -> None:
     """Close a patient and leave the lane idle."""
     me = wk.lane[lane]
     patient, him = me.patient, bt.patient[me.patient]
-    him.status, him.accepted, him.rejected = status, me.steps, me.rejected
+    him.status, him.accepted, him.rejected, him.h_end = status, me.steps, me.rejected, me.h
     if status == DONE:
         if bt.y_end.shape[0] > 0:
             for i in range(pl.n):

@@ -74,8 +74,11 @@ EVENT = _record("time value", "kind place slot entry")
 TRIGGER = _record("threshold delay lockout", "quantity direction most sustained slot copies")
 #: What a lane knows of a trigger: ``side`` 1 at or above the threshold, 0 below, -1 not known; ``armed`` from when.
 WATCH = _record("armed", "side fired")
-#: A patient: ranges in the tables of times and events, and how it ended.
-PATIENT = _record("fail_time", "time_from time_to event_from event_to status fail_state accepted rejected")
+#: A patient: ranges in the tables of times and events, and how it ended. ``h_start``: the step to begin with where a
+#: course goes on from its own end (0: chosen anew); ``h_end``: the step that would have come next.
+PATIENT = _record(
+    "fail_time h_start h_end", "time_from time_to event_from event_to status fail_state accepted rejected"
+)
 
 
 class Work(NamedTuple):
