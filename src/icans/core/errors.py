@@ -11,7 +11,8 @@
     ├── GradingError             findings that no grading scheme can read
     ├── NotFittedError           ``transform``/``predict`` before ``fit``
     ├── UnseenBatchError         a batch that was not there when the correction was fitted
-    └── NotEstimableError        a statistic that these data cannot give (reason in the message)
+    ├── NotEstimableError        a statistic that these data cannot give (reason in the message)
+    └── ClusterError             no cluster, other versions on its workers, or workers that die over an item
 
 A :class:`Problem` names the place (file, row, column), the value found, what was expected and how
 to mend it, so that a user can act on the whole list at once.
@@ -75,6 +76,10 @@ class DataError(IcansError):
             lines.append(f"… and {count - len(lines)} more")
         super().__init__(f"{count} problem{'' if count == 1 else 's'}:\n" + "\n".join(lines))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its problems: it comes back whole from another process."""
+        return type(self), (self.problems,)
+
 
 class UnsafeInputError(DataError):
     """The input looks hostile or far too large (archive bomb, path traversal, deep nesting)."""
@@ -87,6 +92,10 @@ class ConfigError(IcansError):
         self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__("\n".join(str(p) for p in self.problems))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its problems: it comes back whole from another process."""
+        return type(self), (self.problems,)
+
 
 class ModelError(IcansError):
     """A patient model, its parameters, doses or covariates are wrong. ``problems`` holds every one of them."""
@@ -94,6 +103,10 @@ class ModelError(IcansError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__("\n".join(str(p) for p in self.problems))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its problems: it comes back whole from another process."""
+        return type(self), (self.problems,)
 
 
 class UnitError(IcansError):
@@ -114,3 +127,7 @@ class UnseenBatchError(IcansError):
 
 class NotEstimableError(IcansError):
     """A statistic that the data at hand cannot give; the message says why."""
+
+
+class ClusterError(IcansError):
+    """A cluster that is not there, is gone, has other versions than the caller, or loses workers over an item."""

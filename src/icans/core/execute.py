@@ -1,27 +1,40 @@
-"""The executor seam: the same call runs work here, in processes, or later on a cluster.
+"""The executor seam: the same call runs work here, in processes of this machine, or on a cluster.
 
 Results come back in the order of the items, whatever the number of workers; randomness comes from
-:func:`icans.core.random.stream` by key, so that results do not depend on the executor.
+:func:`icans.core.random.stream` by key, so that results do not depend on the executor. An item that fails raises its
+own exception, with a note that says which item it was. :mod:`icans.core.cluster` has the executor for clusters;
+:func:`opened` makes any of them from one short text.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import reprlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from icans.core.errors import ConfigError, Problem
 from icans.core.progress import track
+from icans.core.resume import Checkpoints
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+#: Called with the place of an item and its result as soon as it is there, in any order, in the calling process.
+Done = Callable[[int, R], None]
+
+FORMS = "serial, processes, processes:N, dask, dask:N, dask:ADDRESS (tcp://host:8786) or dask:FILE (scheduler.json)"
 
 
 class Executor(Protocol):
     """Anything that can apply a function to many items and keep their order."""
 
-    def map(self, function: Callable[[T], R], items: Sequence[T], label: str = "work") -> list[R]:
-        """``[function(item) for item in items]``, in order."""
+    def map(
+        self, function: Callable[[T], R], items: Sequence[T], label: str = "work", *, done: Done[R] | None = None
+    ) -> list[R]:
+        """``[function(item) for item in items]``, in order; ``done`` hears of each result as it comes."""
         ...
 
 
@@ -29,9 +42,20 @@ class Executor(Protocol):
 class Serial:
     """One item after the other in this process."""
 
-    def map(self, function: Callable[[T], R], items: Sequence[T], label: str = "work") -> list[R]:
+    def map(
+        self, function: Callable[[T], R], items: Sequence[T], label: str = "work", *, done: Done[R] | None = None
+    ) -> list[R]:
         """Apply ``function`` to every item, in order."""
-        return [function(item) for item in track(items, label, total=len(items))]
+        results = []
+        for place, item in enumerate(track(items, label, total=len(items))):
+            try:
+                results.append(function(item))
+            except Exception as error:
+                error.add_note(item_name(label, place, items))
+                raise
+            if done is not None:
+                done(place, results[-1])
+        return results
 
 
 @dataclass(frozen=True)
@@ -40,12 +64,124 @@ class Processes:
 
     workers: int | None = None
 
-    def map(self, function: Callable[[T], R], items: Sequence[T], label: str = "work") -> list[R]:
+    def map(
+        self, function: Callable[[T], R], items: Sequence[T], label: str = "work", *, done: Done[R] | None = None
+    ) -> list[R]:
         """Apply ``function`` to every item; it and the items must be picklable."""
         count = self.workers or os.cpu_count() or 1
         if count == 1 or len(items) < 2:
-            return Serial().map(function, items, label)
+            return Serial().map(function, items, label, done=done)
         from joblib import Parallel, delayed
 
         parallel = Parallel(n_jobs=count, return_as="generator")
-        return list(track(parallel(delayed(function)(item) for item in items), label, total=len(items)))
+        results: list[R] = []
+        try:
+            for result in track(parallel(delayed(function)(item) for item in items), label, total=len(items)):
+                results.append(result)
+                if done is not None:
+                    done(len(results) - 1, result)
+        except Exception as error:  # results come in order: the next one is the one that failed
+            error.add_note(item_name(label, len(results), items))
+            raise
+        return results
+
+
+def item_name(label: str, place: int, items: Sequence[object]) -> str:
+    """How an item is named in errors: ``item 3 of 40 of 'bootstrap': 17``."""
+    return f"item {place + 1} of {len(items)} of {label!r}: {reprlib.repr(items[place])}"
+
+
+def map_resumed(
+    executor: Executor, function: Callable[[T], R], items: Sequence[T], names: Sequence[str], stored: Checkpoints,
+    label: str = "work",
+) -> list[R]:  # fmt: skip
+    """As :meth:`Executor.map`, keeping each result as it comes, and working only on items that are not kept yet.
+
+    Parameters
+    ----------
+    names
+        A name for each item, none twice; together with the key of ``stored`` it must decide the result.
+    stored
+        Where results are kept; on the side of the caller, so that workers need no shared folder.
+
+    Raises
+    ------
+    ValueError
+        Not one name for each item, or a name twice.
+    """
+    if len(names) != len(items) or len(set(names)) != len(names):
+        raise ValueError(f"{len(items)} items need as many different names; got {len(set(names))}")
+    have = [stored.has(name) for name in names]
+    left = [place for place, known in enumerate(have) if not known]
+
+    def keep(place: int, result: R) -> None:
+        stored.step(names[left[place]], lambda: result)
+
+    fresh = dict(zip(left, executor.map(function, [items[p] for p in left], label, done=keep), strict=True))
+    return [
+        fresh[place] if place in fresh else stored.step(name, lambda place=place: function(items[place]))  # type: ignore[misc]
+        for place, name in enumerate(names)
+    ]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An executor as it is written: ``kind`` serial, processes or dask; workers; where the cluster's scheduler is."""
+
+    kind: str
+    workers: int | None = None
+    address: str | None = None
+    scheduler_file: str | None = None
+
+
+def read_choice(text: str, *, file: str = "options", name: str = "--executor") -> Choice:
+    """Read the text that names an executor (:data:`FORMS`).
+
+    Parameters
+    ----------
+    file, name
+        Where the text stands, for the error.
+
+    Raises
+    ------
+    ConfigError
+        It is none of the forms.
+    """
+    kind, mark, rest = text.strip().partition(":")
+    wrong = Problem(file, None, name, text, FORMS, "Write one of these.")
+    if kind not in ("serial", "processes", "dask") or (mark and not rest) or (kind == "serial" and mark):
+        raise ConfigError([wrong])
+    if not mark:
+        return Choice(kind)
+    if rest.isdecimal() and int(rest) > 0:
+        return Choice(kind, workers=int(rest))
+    if kind == "dask" and rest.endswith(".json"):
+        return Choice(kind, scheduler_file=rest)
+    if kind == "dask" and ":" in rest:
+        return Choice(kind, address=rest)
+    raise ConfigError([wrong])
+
+
+@contextmanager
+def opened(choice: Choice | str | None) -> Iterator[Executor]:
+    """The executor of a choice, with its cluster (where it has one) for as long as the block lasts.
+
+    ``None`` is every core of this machine.
+
+    Raises
+    ------
+    ConfigError
+        The text is none of :data:`FORMS`, or Dask is not installed.
+    ClusterError
+        No scheduler there, or no worker.
+    """
+    found = read_choice(choice) if isinstance(choice, str) else choice or Choice("processes")
+    if found.kind == "serial":
+        yield Serial()
+    elif found.kind == "processes":
+        yield Processes(found.workers)
+    else:
+        from icans.core.cluster import connected
+
+        with connected(found.address, scheduler_file=found.scheduler_file, workers=found.workers) as executor:
+            yield executor

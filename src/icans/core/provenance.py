@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "lightgbm", "lifelines", "matplotlib")
@@ -64,6 +65,44 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+@cache
+def code_digest() -> str:
+    """Hash of this package's own files: work done by other code is not taken up."""
+    root = Path(__file__).resolve().parents[1]
+    found = hashlib.sha256()
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
+        found.update(str(path.relative_to(root)).encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+@cache
+def fingerprint() -> str:
+    """What decides the numbers apart from inputs: ``name=version`` of interpreter and packages, and the code's hash.
+
+    The machine is left out: it may decide the last bits (see :func:`processor`), but it is not a mistake.
+    """
+    known = {name: value for name, value in versions().items() if name != "platform"}
+    for name in ("numba", "llvmlite", "sympy"):
+        try:
+            known[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            known[name] = "absent"
+    return ";".join(f"{name}={value}" for name, value in sorted({**known, "code": code_digest()}.items()))
+
+
+@cache
+def processor() -> str:
+    """The kind of processor. Kernels are compiled for it: another kind may round the last bit another way."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "unknown"
 
 
 def now() -> str:

@@ -31,7 +31,7 @@ class Checkpoints:
 
     def step(self, name: str, work: Callable[[], R], depends: Any = None) -> R:
         """The stored result of step ``name``, or ``work()`` and then its stored result."""
-        path = self.folder / f"{name}-{digest([self.key, depends])}.pickle"
+        path = self._path(name, depends)
         if path.exists():
             try:
                 with open(path, "rb") as handle:
@@ -42,6 +42,13 @@ class Checkpoints:
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
             pickle.dump(result, handle, protocol=pickle.HIGHEST_PROTOCOL)
         return result
+
+    def has(self, name: str, depends: Any = None) -> bool:
+        """Whether step ``name`` is stored."""
+        return self._path(name, depends).exists()
+
+    def _path(self, name: str, depends: Any) -> Path:
+        return self.folder / f"{name}-{digest([self.key, depends])}.pickle"
 
     def done(self) -> list[str]:
         """Names of the steps that are stored, sorted."""

@@ -12,7 +12,7 @@ import pandas as pd
 from icans.cohort import schema, vocabulary
 from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
 from icans.core.progress import stage
-from icans.core.provenance import now, versions
+from icans.core.provenance import code_digest, now, versions
 from icans.report.eeg import EegPage, write_eeg
 from icans.report.model import RunInfo
 from icans.signals.eeg import artefacts
@@ -24,7 +24,7 @@ from icans.signals.eeg.scores import Score, ve_cam_s
 from icans.signals.eeg.summary import summarise
 from icans.signals.eeg.windows import window_at
 from icans.study.eeg_rows import PREFIX, Placing, measurement_rows
-from icans.study.outputs import MARK, check_target, code_digest
+from icans.study.outputs import MARK, check_target
 
 PAGE = "eeg.html"
 #: Features told on the command line.

@@ -14,13 +14,13 @@ import pandas as pd
 from icans.core.errors import ConfigError, Problem
 from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
 from icans.core.progress import stage
-from icans.core.provenance import now, versions
+from icans.core.provenance import code_digest, now, versions
 from icans.population.fit.result import Fit, write_fit
 from icans.report import format as fmt
 from icans.report.model import RunInfo
 from icans.report.population import PopulationData, write_population
 from icans.study.fit_build import FitData, make_model, read_data
-from icans.study.outputs import MARK, check_target, code_digest
+from icans.study.outputs import MARK, check_target
 
 if TYPE_CHECKING:
     from icans.population.diagnose.vpc import Vpc

@@ -17,7 +17,7 @@ from icans.cohort.cohort import Cohort
 from icans.core.execute import Executor, Processes
 from icans.core.files import atomic_folder, slug
 from icans.core.progress import stage
-from icans.core.provenance import now
+from icans.core.provenance import code_digest, now
 from icans.core.resume import Checkpoints
 from icans.harmonize.grading.cohort import grade_cohort
 from icans.harmonize.pipeline import Harmonized, HarmonizeSettings, harmonize
@@ -31,7 +31,7 @@ from icans.study.individuals import final_model, shown_forecasts
 from icans.study.judge import judge, judge_left_out
 from icans.study.mechanism_value import MechanismValue, mechanism_value
 from icans.study.optimism import optimism_table
-from icans.study.outputs import check_target, code_digest, write_outputs
+from icans.study.outputs import check_target, write_outputs
 from icans.study.paths import grade_paths
 from icans.study.protocol import protocol
 from icans.study.source import read_cohort

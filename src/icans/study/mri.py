@@ -11,7 +11,7 @@ import pandas as pd
 from icans.cohort import schema
 from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
 from icans.core.progress import stage
-from icans.core.provenance import now, versions
+from icans.core.provenance import code_digest, now, versions
 from icans.report.model import RunInfo
 from icans.report.mri import MriPage, write_mri
 from icans.signals.mri.atlas import regions
@@ -20,7 +20,7 @@ from icans.signals.mri.measure import Measured, measure
 from icans.signals.mri.reading import read_volume
 from icans.study.eeg_rows import Placing
 from icans.study.mri_rows import mri_rows
-from icans.study.outputs import MARK, check_target, code_digest
+from icans.study.outputs import MARK, check_target
 
 PAGE = "mri.html"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from icans.cohort.folder import write_folder
 from icans.core.errors import DataError
 from icans.core.execute import Executor
 from icans.core.files import atomic_path, sha256, write_json, write_text
-from icans.core.provenance import versions
+from icans.core.provenance import code_digest, versions
 from icans.forecast.model_file import write_model
 from icans.report.checklists.card import card_text, model_card
 from icans.report.checklists.facts import facts
@@ -36,18 +35,6 @@ def check_target(folder: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} exists and holds no results of this program; choose another folder")
     if not overwrite:
         raise FileExistsError(f"{folder} holds earlier results; choose another folder or allow --overwrite")
-
-
-def code_digest() -> str:
-    """Hash of this package's own files: a finished stage of other code is not taken up."""
-    import icans
-
-    root = Path(icans.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
-        digest.update(str(path.relative_to(root)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def write_outputs(folder: Path, found: Findings, data: ReportData, executor: Executor) -> None:

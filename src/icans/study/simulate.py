@@ -14,14 +14,14 @@ import pandas as pd
 from icans.core.errors import ModelError, NotEstimableError, Problem
 from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
 from icans.core.progress import stage
-from icans.core.provenance import now, versions
+from icans.core.provenance import code_digest, now, versions
 from icans.report import format as fmt
 from icans.report import quantities as words
 from icans.report.model import RunInfo
 from icans.report.simulation import write_simulation
 from icans.study import simulate_results as results
 from icans.study import simulate_setup as setup
-from icans.study.outputs import MARK, check_target, code_digest
+from icans.study.outputs import MARK, check_target
 from icans.study.simulate_arm import check_memory, run_arm
 from icans.study.simulate_config import Scenario
 from icans.study.simulate_heads import heads_table
