@@ -1,0 +1,118 @@
+"""Where cells come from: places given at the start, division, entry from blood."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from icans.core.errors import ModelError, Problem
+from icans.core.random import stream
+from icans.tissue.agents.cells import COLUMNS
+from icans.tissue.agents.names import nearest
+from icans.tissue.agents.phenotype import DIVIDES, halve
+from icans.tissue.agents.philox import PLACE, TRAIT, uniforms
+
+if TYPE_CHECKING:
+    from icans.tissue.agents.model import Tissue
+
+Array = npt.NDArray[Any]
+
+
+def body(tissue: Tissue, kind: npt.NDArray[np.int64]) -> dict[str, Array]:
+    """Kind, volumes and radius of new-born, grown cells; ``kind`` has shape (m,)."""
+    v = tissue.table.volume[kind]
+    fluid, solid = v[:, 2] * v[:, 0], 1.0 - v[:, 2]
+    return {
+        "kind": kind,
+        "fluid": fluid,
+        "nuclear": solid * v[:, 1],
+        "cytoplasm": solid * (v[:, 0] - v[:, 1]),
+        "radius": np.cbrt(0.75 / np.pi * v[:, 0]),
+    }
+
+
+def place_free(tissue: Tissue, kind: str, places: Array, columns: dict[str, Any]) -> slice:
+    """Put cells at given places; see :meth:`icans.tissue.agents.model.Tissue.add`."""
+    problems = []
+    if kind not in tissue.names.kinds:
+        known = {name: 0 for name in tissue.names.kinds}
+        problems.append(Problem("cells", None, "kind", kind, "a kind of cell of this model", nearest(kind, known)))
+    if places.ndim != 2 or places.shape[1] not in (2, 3):
+        problems.append(Problem("cells", None, "places", str(places.shape), "shape (m, 2) or (m, 3)", "Correct it."))
+        raise ModelError(problems)
+    x = np.zeros((3, len(places)))
+    x[: places.shape[1]] = places.T
+    if tissue.flat:
+        x[2] = 0.0
+    outside = ~inside(tissue, x)
+    if outside.any():
+        first = int(np.flatnonzero(outside)[0])
+        expected = f"places within {tissue.size.tolist()} um and in the mask"
+        found = f"{int(outside.sum())} outside, the first {places[first].tolist()}"
+        problems.append(Problem("cells", first + 1, "places", found, expected, "Move or leave out these cells."))
+    if problems:
+        raise ModelError(problems)
+    which = np.full(len(places), tissue.names.kinds.index(kind))
+    values = {**body(tissue, which), "x": x}
+    mean, sd, least, most = tissue.table.trait[which[0]] if len(which) else (1.0, 0.0, 0.0, np.inf)
+    draws = stream(tissue.seed, "trait", tissue.cells.next_identity).normal(mean, sd, len(places))
+    values["trait"] = np.clip(draws, least, most)
+    return tissue.cells.add({**values, **columns}, len(places))
+
+
+def inside(tissue: Tissue, x: Array) -> npt.NDArray[np.bool_]:
+    """Which places, shape (3, m), lie in the tissue."""
+    good = (np.isfinite(x) & (x >= 0) & (x <= tissue.size[:, None])).all(axis=0)
+    if tissue.mask.size:
+        index = np.clip((np.nan_to_num(x) / tissue.h).astype(np.int64), 0, tissue.shape[:, None] - 1)
+        good &= tissue.mask[index[2], index[1], index[0]]
+    return np.asarray(good)
+
+
+def divide(tissue: Tissue, event: npt.NDArray[np.int64]) -> None:
+    """Split those who divide: each daughter takes half, kind, trait and state of its mother."""
+    count = int((event == DIVIDES).sum())
+    if count == 0:
+        return
+    cells = tissue.cells
+    mothers, place = np.zeros(count, np.int64), np.zeros((3, count))
+    c = cells.data
+    halve(
+        event.size, event, tissue.seed, tissue.step_count, c["identity"], tissue.flat, c["x"], c["radius"], c["fluid"],
+        c["nuclear"], c["cytoplasm"], c["partner"], mothers, place,
+    )  # fmt: skip
+    x = c["x"][:, mothers]
+    for side in (x, place):
+        np.clip(side, 0.0, tissue.size[:, None], out=side)
+    place = np.where(inside(tissue, place), place, x)
+    c["x"][:, mothers] = x
+    values: dict[str, Any] = {name: c[name][..., mothers] for name in COLUMNS}
+    values.update(x=place, partner=-1, age=0.0, velocity=0.0, heading=0.0)
+    c["age"][mothers] = 0.0
+    cells.add(values, count)
+
+
+def enter(tissue: Tissue, enters: npt.NDArray[np.int64]) -> None:
+    """Let cells in beside the vessels that let someone in; those with no room in the tissue are counted as lost."""
+    vessels = np.flatnonzero(enters >= 0)
+    if vessels.size == 0:
+        return
+    c = tissue.cells.data
+    kind = enters[vessels]
+    values: dict[str, Any] = dict(body(tissue, kind))
+    u = np.array([uniforms(tissue.seed, int(i), tissue.step_count, PLACE) for i in c["identity"][vessels]]).T
+    z = np.zeros(u.shape[1]) if tissue.flat else 2 * u[1] - 1
+    side, angle = np.sqrt(np.maximum(1 - z**2, 0)), 2 * np.pi * u[0]
+    away = c["radius"][vessels] + values["radius"]
+    x = c["x"][:, vessels] + away * np.stack([side * np.cos(angle), side * np.sin(angle), z])
+    x = np.clip(x, 0.0, tissue.size[:, None])
+    values["x"] = x
+    draw = np.array([uniforms(tissue.seed, int(i), tissue.step_count, TRAIT) for i in c["identity"][vessels]]).T
+    mean, sd, least, most = tissue.table.trait[kind].T
+    normal = np.sqrt(-2 * np.log(draw[0])) * np.cos(2 * np.pi * draw[1])
+    values["trait"] = np.clip(mean + sd * normal, least, most)
+    fits = inside(tissue, x)
+    tissue.lost += int((~fits).sum())
+    tissue.cells.add({name: v[..., fits] for name, v in values.items()}, int(fits.sum()))

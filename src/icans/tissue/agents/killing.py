@@ -1,0 +1,92 @@
+"""Contact killing: an effector seizes a neighbour, holds it, wounds it, kills it, lets go.
+
+Rates are hazards: per step of dt minutes something of rate r happens with probability 1 - exp(-r dt). Of several
+neighbours one is seized in proportion to its rate. Effectors decide for themselves (any thread, any order); what they
+do to others is then done in the order of the cells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from icans.tissue.agents import names as nm
+from icans.tissue.agents.philox import ATTACH, KILL, uniforms
+
+HOLD, KILLS, LETS_GO = 0, 1, 2
+
+
+@njit(cache=True, nogil=True)
+def _neighbours(
+    i: int, mark: float, kind: Any, state: Any, x: Any, radius: Any, behaviour: Any, attack: int, start: Any,
+    order: Any, where: Any, shape: Any,
+) -> Any:  # fmt: skip
+    """Sum of the rates at which cell i seizes its neighbours, and the one at which that sum reaches a mark >= 0."""
+    nx, ny, nz = shape[0], shape[1], shape[2]
+    w = where[i]
+    bx, by, bz = w % nx, (w // nx) % ny, w // (nx * ny)
+    total, found = 0.0, -1
+    for c in range(max(bz - 1, 0), min(bz + 2, nz)):
+        for b in range(max(by - 1, 0), min(by + 2, ny)):
+            row = (c * ny + b) * nx
+            for at in range(start[row + max(bx - 1, 0)], start[row + min(bx + 2, nx)]):
+                j = order[at]
+                rate = behaviour[attack + kind[j], i] * behaviour[nm.IMMUNOGENICITY, j]
+                if rate == 0.0 or state[j] or j == i:
+                    continue
+                dx, dy, dz = x[0, i] - x[0, j], x[1, i] - x[1, j], x[2, i] - x[2, j]
+                reach = behaviour[nm.REACH, i] * radius[i] + behaviour[nm.REACH, j] * radius[j]
+                if dx * dx + dy * dy + dz * dz < reach * reach:
+                    total += rate
+                    if found < 0 and mark >= 0.0 and total >= mark:
+                        found = j
+    return total, found
+
+
+@njit(cache=True, nogil=True)
+def engage(
+    lo: int, hi: int, dt: float, step: int, seed: int, identity: Any, kind: Any, state: Any, x: Any, radius: Any,
+    partner: Any, behaviour: Any, attack: int, attacker: Any, start: Any, order: Any, where: Any, shape: Any, act: Any,
+    chosen: Any,
+) -> None:  # fmt: skip
+    """Decide for effectors lo … hi-1: ``chosen`` (room,) whom to seize or -1, ``act`` (room,) what befalls the held."""
+    for i in range(lo, hi):
+        act[i], chosen[i] = HOLD, -1
+        if state[i] or not attacker[kind[i]]:
+            continue
+        j = partner[i]
+        if j >= 0:
+            u = uniforms(seed, identity[i], step, KILL)
+            kills = 1.0 - np.exp(-behaviour[nm.KILL, i] * behaviour[nm.IMMUNOGENICITY, j] * dt)
+            if state[j] or u[0] >= kills:
+                act[i] = LETS_GO if state[j] or u[1] < 1.0 - np.exp(-behaviour[nm.DETACH, i] * dt) else HOLD
+            else:
+                act[i] = KILLS
+            continue
+        total, _ = _neighbours(i, -1.0, kind, state, x, radius, behaviour, attack, start, order, where, shape)
+        if total > 0.0:
+            u = uniforms(seed, identity[i], step, ATTACH)
+            if u[0] < 1.0 - np.exp(-total * dt):
+                mark = u[1] * total
+                _, chosen[i] = _neighbours(
+                    i, mark, kind, state, x, radius, behaviour, attack, start, order, where, shape
+                )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def strike(n: int, dt: float, kind: Any, state: Any, partner: Any, damage: Any, clock: Any, behaviour: Any, act: Any,
+           chosen: Any, kills: Any) -> None:  # fmt: skip
+    """Carry out what the effectors decided, in order; ``kills`` (kinds, kinds) counts who killed whom."""
+    for i in range(n):
+        j = partner[i]
+        if j >= 0:
+            damage[j] += behaviour[nm.ATTACK_DAMAGE, i] * dt
+            if act[i] == KILLS and state[j] == 0:
+                state[j], clock[j], partner[j] = 1, 0.0, -1
+                kills[kind[i], kind[j]] += 1
+            if act[i] != HOLD or state[i]:
+                partner[i] = -1
+        elif chosen[i] >= 0:
+            partner[i] = chosen[i]
