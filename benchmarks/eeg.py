@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -122,6 +123,39 @@ def spoiled(data: np.ndarray, rate: float, names: list[str], rng: np.random.Gene
     return out
 
 
+def exchanges(recordings: dict[str, Any]) -> pd.DataFrame:
+    """Every pair of mirror electrodes of every clip exchanged: named, not named, and named as delivered."""
+    from icans.signals.eeg.channels import mirror, parse_all
+    from icans.signals.eeg.reading import from_array
+    from icans.signals.eeg.survey import survey
+
+    def said(data: np.ndarray, raw: Any) -> list[tuple[str, str]]:
+        found = survey(from_array(data, raw.info["sfreq"], list(raw.ch_names)))
+        return [(flag.code, flag.where) for flag in found.flags if flag.code.startswith("channel.")]
+
+    rows = []
+    for clip, raw in recordings.items():
+        data = raw.get_data() * 1e6
+        before = said(data, raw)
+        plain = {channel.name: i for i, channel in enumerate(parse_all(list(raw.ch_names))[0])}
+        for one, i in plain.items():
+            other = mirror(one)
+            if plain.get(other, -1) <= i:
+                continue
+            exchanged = data.copy()
+            exchanged[[i, plain[other]]] = data[[plain[other], i]]
+            swap = ("channel.swapped", f"{one}, {other}")
+            after = said(exchanged, raw)
+            about = any({one, other} & set(re.split(r"[:;,] *", where)) for _, where in after)
+            rows.append((clip, swap[1], swap in after, about and swap not in after, not about, swap in before))
+    names = ["clip", "pair", "named", "left out or told unchecked", "missed", "named as delivered"]
+    frame = pd.DataFrame(rows, columns=names)
+    grouped = frame.groupby("pair", sort=False)
+    table = pd.DataFrame({"clips": grouped.size(), **{name: grouped[name].sum() for name in names[2:]}})
+    table["missed in"] = frame[frame["missed"]].groupby("pair")["clip"].agg(", ".join)
+    return table.fillna("").reset_index()
+
+
 def robustness(recordings: dict[str, Any]) -> pd.DataFrame:
     """By kind of spoiling: how often flagged, and how far spectral and all features move."""
     from icans.signals.eeg.analyse import analyse
@@ -132,18 +166,25 @@ def robustness(recordings: dict[str, Any]) -> pd.DataFrame:
         rng = stream(SEED, "eeg", "spoil", clip)
         data, rate, names = raw.get_data() * 1e6, raw.info["sfreq"], list(raw.ch_names)
         whole = analyse(from_array(data, rate, names), connectivity=False)
-        clean, before = features(whole), {flag.code for flag in whole.flags}
-        rows.append(("nothing", len(before - {"reference.missing", "recording.short", "heart"}) > 0, 0.0, 0.0, True))
+        clean, before = features(whole), {(flag.code, flag.where) for flag in whole.flags}
+        usual = {"reference.missing", "recording.short", "heart"}
+        rows.append(("nothing", bool({code for code, _ in before} - usual), False, 0.0, 0.0, True))
         for kind, (values, labels) in spoiled(data, rate, names, rng).items():
             result = analyse(from_array(values, rate, labels), connectivity=False)
-            flagged = len({flag.code for flag in result.flags} - before) > 0
+            flagged = len({(flag.code, flag.where) for flag in result.flags} - before) > 0
+            unchecked = {"exchanged", "turned"} & set(kind.split()) and "channel.unchecked" in {
+                flag.code for flag in result.flags
+            }
+            told = not flagged and bool(unchecked)
             found = difference(features(result), clean) if result.usable else pd.Series({"dtabr": np.inf})
             spectral = float(found.reindex(["dtabr", "median_frequency", "sef95"]).max())
-            rows.append((kind, flagged, spectral, float(found.max()), flagged or float(found.max()) <= 0.05))
-    frame = pd.DataFrame(rows, columns=["kind", "flagged", "spectral", "any", "kept"])
+            kept = flagged or told or float(found.max()) <= 0.05
+            rows.append((kind, flagged, told, spectral, float(found.max()), kept))
+    frame = pd.DataFrame(rows, columns=["kind", "flagged", "told", "spectral", "any", "kept"])
     grouped = frame.groupby("kind", sort=False)
     return pd.DataFrame({
         "clips": grouped.size(), "flagged": grouped["flagged"].mean(),
+        "says that it cannot be checked": grouped["told"].mean(),
         "within 5 % or flagged": grouped["kept"].mean(),
         "spectral features, median change": grouped["spectral"].median(),
         "spectral features, largest": grouped["spectral"].max(),
@@ -291,13 +332,14 @@ def main() -> None:
         makers: dict[str, Callable[[], pd.DataFrame]] = {
             "Five formats": lambda: formats(recordings, folder),
             "Bad input": lambda: robustness(recordings),
+            "Pairs of channels exchanged": lambda: exchanges(recordings),
             "Speed (SYNTHETIC length)": lambda: speed(recordings, Path(name)),
             "Memory (SYNTHETIC length)": lambda: memory(recordings, Path(name), 1.0 if options.quick else HOURS),
             "Coupling against mne-connectivity": lambda: pd.DataFrame([coupling_against_library(recordings)]),
         }
         kept = json.loads((RESULTS / "bench.json").read_text(encoding="utf-8")) if options.only else {}
         parts = {
-            title: make() if options.only in (None, title) else pd.DataFrame(kept[title])
+            title: make() if options.only in (None, title) else pd.DataFrame(kept.get(title, []))
             for title, make in makers.items()
         }
     text = "# EEG on the bench\n\n" + __doc__.split("Run:")[0].strip() + "\n"

@@ -68,6 +68,13 @@ def test_flat_disconnected_and_exchanged_channels_are_found(data):
     assert codes(swapped)["channel.swapped"] == "T7, T8"
 
 
+def test_where_neighbours_share_nothing_the_check_is_said_to_be_impossible(data):
+    alone = data.copy()
+    alone[made.NAMES.index("F3")] = stream(1, "eeg", "alone").normal(0, data.std(), data.shape[1])
+    assert "F3" in codes(alone)["channel.unchecked"].split(", ")
+    assert "channel.unchecked" not in codes(data)
+
+
 @pytest.mark.parametrize("hz", [50.0, 60.0])
 def test_mains_are_told_and_filtered(data, hz):
     time = np.arange(data.shape[1]) / made.RATE

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import eeg_signals as made
-from icans.signals.eeg import artefacts, prepare, windows
+from icans.signals.eeg import artefacts, filters, prepare, windows
 from icans.signals.eeg.analyse import analyse
 from icans.signals.eeg.reading import from_array
+from icans.signals.eeg.resampling import resample
 from icans.signals.eeg.summary import summarise
 
 NAMES = ("Fp1", "Cz", "O2")
@@ -25,11 +26,26 @@ def test_the_working_signal_is_the_same_at_every_rate(rate):
     np.testing.assert_allclose(slow[inside], expected[inside], atol=0.05)
 
 
-def test_mains_is_gone_from_the_working_signal():
-    time = np.arange(20 * 256) / 256
+@pytest.mark.parametrize("rate", [128, 256, 500])
+def test_mains_is_gone_from_the_working_signal(rate):
+    time = np.arange(20 * rate) / rate
     for hz in (50, 60):
-        left = prepare.working(100 * np.sin(2 * np.pi * hz * time)[None], 256.0)[0][512:-512]
+        left = prepare.working(100 * np.sin(2 * np.pi * hz * time)[None], float(rate))[0][512:-512]
         assert np.abs(left).max() < 0.05
+
+
+@pytest.mark.parametrize("rate", [64.0, 100.0, 200.0, 256.0, 499.9, 500.0, 2048.0])
+def test_resampling_and_filtering_are_those_of_scipy(rate):
+    from scipy.signal import butter, resample_poly, sosfiltfilt
+
+    data = np.cumsum(np.random.default_rng(3).normal(size=(3, int(9.3 * rate))), axis=1)
+    scale, taps = prepare.ratio(rate), prepare._taps(rate)
+    made_here = resample(data, scale.numerator, scale.denominator, taps)
+    theirs = resample_poly(data, scale.numerator, scale.denominator, axis=1, window=taps, padtype="line")
+    np.testing.assert_allclose(made_here, theirs, atol=1e-12 * np.abs(theirs).max())
+    sos = butter(2, [1.0, 20.0], "bandpass", fs=prepare.RATE, output="sos")
+    filtered = filters.band_pass(theirs, 1.0, 20.0)
+    np.testing.assert_array_equal(filtered, sosfiltfilt(sos, theirs, padlen=3 * prepare.RATE))
 
 
 def test_blocks_join_without_a_seam(monkeypatch):

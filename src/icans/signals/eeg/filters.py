@@ -7,14 +7,14 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from icans.signals.eeg.prepare import RATE
+from icans.signals.eeg.prepare import RATE, there_and_back
 
 Array = npt.NDArray[np.float64]
 
 
 @cache
-def _sos(low: float | None, high: float | None, order: int) -> Array:
-    from scipy.signal import butter
+def _sos(low: float | None, high: float | None, order: int) -> tuple[Array, Array]:
+    from scipy.signal import butter, sosfilt_zi
 
     if low is None:
         made = butter(order, high, "lowpass", fs=RATE, output="sos")
@@ -22,15 +22,13 @@ def _sos(low: float | None, high: float | None, order: int) -> Array:
         made = butter(order, low, "highpass", fs=RATE, output="sos")
     else:
         made = butter(order, [low, high], "bandpass", fs=RATE, output="sos")
-    return np.asarray(made, dtype=float)
+    return np.asarray(made, dtype=float), np.asarray(sosfilt_zi(made), dtype=float)
 
 
 def band_pass(data: Array, low: float | None, high: float | None, order: int = 2) -> Array:
     """Signals between two frequencies (Hz; None: no bound), last axis, without delay."""
-    from scipy.signal import sosfiltfilt
-
     pad = min(int(3 * RATE / (low or 1.0)), data.shape[-1] - 1)
-    return np.asarray(sosfiltfilt(_sos(low, high, order), data, axis=-1, padlen=pad), dtype=float)
+    return there_and_back(*_sos(low, high, order), data, pad)
 
 
 def smooth(data: Array, seconds: float) -> Array:

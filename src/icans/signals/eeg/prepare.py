@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from icans.signals.eeg.resampling import resample
+
 Array = npt.NDArray[np.float64]
 
 RATE = 128
@@ -25,7 +27,7 @@ def ratio(rate: float) -> Fraction:
 
 @cache
 def _taps(rate: float) -> Array:
-    """Kaiser low-pass (80 dB) at the rate between the two resampling steps, gain for ``resample_poly``."""
+    """Kaiser low-pass (80 dB) at the rate between the two resampling steps, gain 1."""
     from scipy.signal import firwin, kaiserord
 
     up = ratio(rate).numerator
@@ -37,11 +39,11 @@ def _taps(rate: float) -> Array:
 
 
 @cache
-def _high_pass() -> Array:
-    from scipy.signal import butter
+def _high_pass() -> tuple[Array, Array]:
+    from scipy.signal import butter, sosfilt_zi
 
-    sos: Array = butter(2, LOW, "highpass", fs=RATE, output="sos")
-    return sos
+    sos = np.asarray(butter(2, LOW, "highpass", fs=RATE, output="sos"), dtype=float)
+    return sos, np.asarray(sosfilt_zi(sos), dtype=float)
 
 
 def working(data: Array, rate: float) -> Array:
@@ -50,14 +52,27 @@ def working(data: Array, rate: float) -> Array:
     The first and last seconds of ``data`` carry the edge of the filters: pass :data:`PADDING_S` more on either side
     and cut it off.
     """
-    from scipy.signal import resample_poly, sosfiltfilt
-
     scale = ratio(rate)
     centred = data - data.mean(axis=1, keepdims=True)
-    slow = resample_poly(centred, scale.numerator, scale.denominator, axis=1, window=_taps(rate), padtype="line")
-    pad = min(int(3 * RATE / LOW), slow.shape[1] - 1)
-    filtered: Array = sosfiltfilt(_high_pass(), slow, axis=1, padlen=pad)
-    return filtered
+    slow = resample(centred, scale.numerator, scale.denominator, _taps(rate))
+    return there_and_back(*_high_pass(), slow, min(int(3 * RATE / LOW), slow.shape[1] - 1))
+
+
+def there_and_back(sos: Array, rest: Array, data: Array, pad: int) -> Array:
+    """Signals, last axis, through second-order sections forwards and backwards, as ``scipy.signal.sosfiltfilt`` does.
+
+    ``rest`` (``sosfilt_zi``) is made once a filter: that takes as long as filtering a window.
+    """
+    from scipy.signal import sosfilt
+
+    # Turned round at both ends, so that the filter meets no step (odd extension).
+    left = 2 * data[..., :1] - data[..., pad:0:-1]
+    right = 2 * data[..., -1:] - data[..., -2 : -(pad + 2) : -1]
+    wide = np.concatenate([left, data, right], axis=-1)
+    state = rest.reshape(len(sos), *[1] * (data.ndim - 1), 2)
+    forth, _ = sosfilt(sos, wide, axis=-1, zi=state * wide[..., :1])
+    back, _ = sosfilt(sos, forth[..., ::-1], axis=-1, zi=state * forth[..., -1:])
+    return np.asarray(back[..., ::-1][..., pad : pad + data.shape[-1]], dtype=float)
 
 
 def mend(data: Array) -> tuple[Array, npt.NDArray[np.bool_]]:

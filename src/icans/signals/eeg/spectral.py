@@ -120,7 +120,14 @@ def band_features(frequency: Array, density: Array) -> dict[str, float]:
         channels["ratio_3_10"] = band(frequency, density, *LOW_BIN) / band(frequency, density, *HIGH_BIN)
         channels["sef95"] = quantile(frequency, density, 0.95)
         channels["median_frequency"] = quantile(frequency, density, 0.5)
-    return {name: median(value) for name, value in channels.items()}
+    return dict(zip(channels, medians(np.stack(list(channels.values()))), strict=True))
+
+
+def medians(rows: Array) -> list[float]:
+    """Median of the finite values of each row; NaN where there is none."""
+    if rows.size and np.isfinite(rows).all():
+        return [float(value) for value in np.median(rows, axis=1)]
+    return [median(row) for row in rows]
 
 
 def median(values: Array) -> float:

@@ -82,9 +82,10 @@ def _across(span: Array, good: npt.NDArray[np.bool_]) -> Array:
     pieces = span.shape[1]
     second = np.minimum((np.arange(pieces) * ENVELOPE_S / 2).astype(int), good.shape[1] - 1)
     usable = good[:, second]
+    if usable.all():
+        return np.asarray(np.median(span, axis=0), dtype=float)
     kept = usable.mean(axis=0) >= 0.5
-    found = [median(span[usable[:, i], i]) for i in np.flatnonzero(kept)]
-    return np.array(found)
+    return np.array([median(span[usable[:, i], i]) for i in np.flatnonzero(kept)])
 
 
 def _dips(dip: npt.NDArray[np.bool_]) -> int:
