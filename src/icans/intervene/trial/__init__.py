@@ -1,1 +1,1 @@
-"""Trials before they are run: designs, how often each decides right and wrong, and the analysis as it is prespecified."""
+"""Trials before they are run: designs, how often each decides right and wrong, and the prespecified analysis."""

@@ -1,4 +1,4 @@
-"""Bayesian adaptive trials of a binary harm: response-adaptive allocation, arm dropping, superiority, equivalence, futility.
+"""Bayesian adaptive trials of a binary harm: response-adaptive allocation, arm dropping, early stopping.
 
 Rates of harm have beta posteriors. At every look, on patients whose outcome is in: arms that are almost surely not the
 best (without a common control), or not better than the control, are dropped; an arm almost surely best (or better than
@@ -30,8 +30,8 @@ class Rules:
     ``known`` and ``randomised``: patients with outcome and patients randomised at each look. ``control``: index of a
     common control, None without. ``fixed_control``: its share of allocation (None: as its chance to be best).
     ``least``: smallest allocation of every arm. ``soften``: power of the chances to be best, 0 (equal) to 1.
-    ``superiority`` and ``inferiority``: thresholds of chances. ``futility``: an arm is dropped if its chance to be better
-    than the control by ``futility_margin`` is below; needs a control. ``prior``: shapes of the beta prior.
+    ``superiority`` and ``inferiority``: thresholds of chances. ``futility``: an arm is dropped if its chance to be
+    better than the control by ``futility_margin`` is below; needs a control. ``prior``: shapes of the beta prior.
     ``response_adaptive``: False keeps the allocation equal among the arms that are left.
     """
 
@@ -203,8 +203,7 @@ def _judge_against(a: Array, b: Array, on: Mask, control: Array, rules: Rules) -
         alike = others & (1.0 - over - under > rules.equivalence)
     if rules.futility is not None:
         futile = others & (chance_better(a, b, control, on, rules.futility_margin) < rules.futility)
-    keep = ~superior[:, None]
-    on &= ~((drop | alike | futile) & keep)
+    on &= ~((drop | alike | futile) & np.asarray(~superior)[:, None])
     alone = ~superior & (on.sum(axis=1) == 1)
     state = np.where(superior, 1, np.where(alone, np.where(alike.any(axis=1), 2, 3), 0))
     gone = (drop | alike | futile).any(axis=1) & ~superior & ~alone

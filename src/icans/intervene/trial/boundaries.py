@@ -2,8 +2,8 @@
 
 Scores of successive looks have independent increments in information. The density of the score among trials still
 running is carried from look to look by numerical integration (Armitage, McPherson and Rowe 1969, doi 10.2307/2343787;
-Jennison and Turnbull 2000, "Group Sequential Methods", chapter 19), here on Gauss-Legendre nodes. Error spending: Lan and
-DeMets 1983, doi 10.1093/biomet/70.3.659; families of Hwang, Shih and De Cani 1990, doi 10.1002/sim.4780091207.
+Jennison and Turnbull 2000, "Group Sequential Methods", chapter 19), here on Gauss-Legendre nodes. Error spending: Lan
+and DeMets 1983, doi 10.1093/biomet/70.3.659; families of Hwang, Shih and De Cani 1990, doi 10.1002/sim.4780091207.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Crossing:
         return float((stop[:-1] * self.fraction[:-1]).sum() + (1.0 - stop[:-1].sum()) * self.fraction[-1])
 
 
-def crossing(fraction: Sequence[float], lower: Sequence[float], upper: Sequence[float], drift: float = 0.0) -> Crossing:
+def crossing(fraction: npt.ArrayLike, lower: npt.ArrayLike, upper: npt.ArrayLike, drift: float = 0.0) -> Crossing:
     """Chances of crossing on the scale of the standardised score.
 
     Parameters
@@ -54,14 +54,14 @@ def crossing(fraction: Sequence[float], lower: Sequence[float], upper: Sequence[
     drift
         Mean of the score at full information.
     """
-    t = np.asarray(fraction, float)
+    t, low_at, high_at = (np.asarray(v, float) for v in (fraction, lower, upper))
     above, below = np.zeros(len(t)), np.zeros(len(t))
     place, mass = np.array([0.0]), np.array([1.0])  # sums (score times root of information) and their weights
     before = 0.0
     for k, now in enumerate(t):
         step = now - before
         mean, sd = place + drift * step, math.sqrt(step)
-        top, bottom = upper[k] * math.sqrt(now), lower[k] * math.sqrt(now)
+        top, bottom = high_at[k] * math.sqrt(now), low_at[k] * math.sqrt(now)
         above[k] = float(mass @ norm.sf((top - mean) / sd))
         below[k] = float(mass @ norm.cdf((bottom - mean) / sd))
         if k + 1 < len(t):
@@ -158,7 +158,7 @@ def _error(t: Array, low: Array, bound: Array, sided: int) -> float:
     return float(seen.above.sum() + (seen.below.sum() if sided == 2 else 0.0))
 
 
-def drift_for_power(fraction: Sequence[float], lower: Sequence[float], upper: Sequence[float], power: float) -> float:
+def drift_for_power(fraction: npt.ArrayLike, lower: npt.ArrayLike, upper: npt.ArrayLike, power: float) -> float:
     """Mean of the score at full information that gives a power to cross above."""
 
     def short(drift: float) -> float:

@@ -42,14 +42,18 @@ def exact_power_two_proportions(p0: float, p1: float, n0: int, n1: int, alpha: f
     return float(chance[rejected].sum())
 
 
-def schoenfeld_power(hazard_ratio: float, events: float, share: float = 0.5, alpha: float = 0.05, sided: int = 2) -> float:
+def schoenfeld_power(
+    hazard_ratio: float, events: float, share: float = 0.5, alpha: float = 0.05, sided: int = 2
+) -> float:
     """Power of the log-rank test with so many events (Schoenfeld 1981, doi 10.1093/biomet/68.1.316)."""
     z = float(norm.isf(alpha / sided))
     drift = abs(math.log(hazard_ratio)) * math.sqrt(events * share * (1 - share))
     return float(norm.cdf(drift - z) + (norm.cdf(-drift - z) if sided == 2 else 0.0))
 
 
-def schoenfeld_events(hazard_ratio: float, power: float, share: float = 0.5, alpha: float = 0.05, sided: int = 2) -> float:
+def schoenfeld_events(
+    hazard_ratio: float, power: float, share: float = 0.5, alpha: float = 0.05, sided: int = 2
+) -> float:
     """Events that give the log-rank test a power; the other tail of a two-sided test is left out, as is usual."""
     z = float(norm.isf(alpha / sided) + norm.ppf(power))
     return z**2 / (share * (1 - share) * math.log(hazard_ratio) ** 2)

@@ -63,7 +63,7 @@ def chance_close(a: Array, b: Array, active: Mask, difference: float) -> Array:
     out = np.zeros(len(a))
     for part in _parts(len(a)):
         grid, on = _grid(a[part], b[part]), active[part]
-        place = np.arange(CELLS) + difference / grid.width
+        place = np.asarray(np.arange(CELLS) + difference / grid.width, float)
         top = np.stack([_at(grid.below, place, arm) for arm in range(a.shape[1])], axis=1)
         inside = np.where(on[..., None], top - grid.below, 1.0)
         for arm in range(a.shape[1]):
@@ -81,7 +81,7 @@ def chance_better(a: Array, b: Array, control: Array, active: Mask, margin: floa
     for part in _parts(len(a)):
         grid = _grid(a[part], b[part])
         chosen = grid.mass[np.arange(len(grid.mass)), control[part]]
-        place = np.arange(CELLS) - margin / grid.width
+        place = np.asarray(np.arange(CELLS) - margin / grid.width, float)
         for arm in range(a.shape[1]):
             out[part, arm] = (chosen * _at(grid.below, place, arm)).sum(axis=-1)
     out[np.arange(len(a)), control] = 0.0

@@ -1,4 +1,4 @@
-"""Tests of many simulated trials at once: one row a trial, a standard normal score each, negative when events are fewer.
+"""Tests of many simulated trials at once: one standard normal score a trial, negative when events are fewer.
 
 Every score compares arm 1 with arm 0. With nothing to compare (an empty arm, no event) the score is 0: no evidence.
 
@@ -8,6 +8,8 @@ Peto and Peto 1972, doi 10.2307/2344317) with the hypergeometric variance.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +98,7 @@ def log_rank_parts(time: Array, event: Mask, arm: Array, counted: Mask) -> tuple
     row = starts // n
     less = np.bincount(row, d1 - d * share, rows)
     variance = np.bincount(row, np.where(d > 0, spread, 0.0), rows)
-    return less, variance, np.bincount(row, d, rows)
+    return np.asarray(less, float), np.asarray(variance, float), np.asarray(np.bincount(row, d, rows), float)
 
 
 def log_rank(time: Array, event: Mask, arm: Array, counted: Mask, stratum: Array | None = None) -> Array:
@@ -108,7 +110,7 @@ def log_rank(time: Array, event: Mask, arm: Array, counted: Mask, stratum: Array
     return _ratio(np.sum([p[0] for p in parts], axis=0), np.sum([p[1] for p in parts], axis=0))
 
 
-def counts(value: Array, arm: Array, counted: Mask, arms: int, levels: int) -> Array:
+def counts(value: npt.NDArray[Any], arm: npt.NDArray[Any], counted: Mask, arms: int, levels: int) -> Array:
     """How many of each arm have each level, shape (R, arms, levels) from (R, n)."""
     rows = np.arange(len(value))[:, None]
     place = (rows * arms + arm) * levels + value.astype(int)

@@ -1,8 +1,8 @@
 """Single arm in two stages with a binary endpoint: exact characteristics, and the designs of Simon.
 
 After ``n1`` patients the trial stops if at most ``r1`` had a success; after ``n`` it calls the treatment worth while if
-more than ``r`` had one (Simon 1989, doi 10.1016/0197-2456(89)90015-9). Here a success is what the trial hopes for; for a
-harm it is the patient without it.
+more than ``r`` had one (Simon 1989, doi 10.1016/0197-2456(89)90015-9). Here a success is what the trial hopes for; for
+a harm it is the patient without it.
 """
 
 from __future__ import annotations
@@ -82,6 +82,6 @@ def _best_of(n1: int, n: int, p0: float, p1: float, alpha: float, power: float) 
 
 
 def exact_cut(n: int, p0: float, alpha: float) -> int:
-    """Smallest number of successes of one stage from which a rate above ``p0`` is called, at most ``alpha`` in error."""
+    """Smallest number of successes in one stage that calls a rate above ``p0``, with at most ``alpha`` in error."""
     cut = np.arange(n + 2)
     return int(cut[binom.sf(cut - 1, n, p0) <= alpha][0])
