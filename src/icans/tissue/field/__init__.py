@@ -1,1 +1,1 @@
-"""Concentrations of diffusing substances in a box of tissue: diffusion, decay, flow, exchange, cells' sources and sinks."""
+"""Concentrations in a box of tissue: diffusion, decay, flow, exchange, sources and sinks of cells."""

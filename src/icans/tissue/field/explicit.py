@@ -24,6 +24,7 @@ def legendre_weights(stages: int) -> Array:
     w = np.zeros((stages, 5))
     if stages == 1:
         w[0, 3] = 1.0
+        w.setflags(write=False)
         return w
     j = np.arange(stages + 1, dtype=float)
     b = np.full(stages + 1, 1 / 3)

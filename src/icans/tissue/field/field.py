@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,12 @@ from icans.tissue.field.grid import Array, Grid, Medium, Substance, checked, pro
 from icans.tissue.field.operator import Operator, operator
 from icans.tissue.field.sources import Sources
 
-#: Names of the schemes; ``auto`` picks ``explicit`` up to :data:`MANY` stages, else ``implicit``.
+if TYPE_CHECKING:
+    from icans.tissue.field.exact import Propagator
+    from icans.tissue.field.implicit import Factors
+
+#: Names of the schemes; ``auto`` is ``implicit``, which has the smallest error at equal cost.
 SCHEMES = ("auto", "euler", "explicit", "exact", "implicit")
-MANY = 25
 
 
 class Field:
@@ -54,7 +58,19 @@ class Field:
         self.values[:, ~grid.tissue] = 0.0
         self.time_min = 0.0
         self.operator: Operator = operator(grid, self.substances, self.medium)
-        self._work: tuple[Array, ...] = tuple(np.empty((5, *self.operator.shape)))
+        voxels, count = grid.voxels, len(names)
+        self._base = tuple(a.reshape(count, voxels) for a in (self.operator.loss, self.operator.gain))
+        op = self.operator
+        self._out, self._back = (
+            np.ascontiguousarray(np.moveaxis(a, 1, 0)).reshape(a.shape[1], 3, -1)
+            if op.general
+            else np.empty((count, 3, 0))
+            for a in (op.out, op.back)
+        )
+        self._tissue = grid.tissue.reshape(-1).astype(float)
+        self._total = np.zeros((2, count, voxels))
+        self._work = np.zeros((3, voxels))
+        self._prepared: dict[tuple[str, float], Factors | Propagator] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,32 +108,95 @@ class Field:
             raise ModelError([problem("scheme", scheme, f"one of {SCHEMES}", "Choose one of them.")])
         if not (np.isfinite(dt_min) and dt_min > 0):
             raise ModelError([problem("dt_min", dt_min, "a positive number of minutes", "Mend the step.")])
-        loss, gain = self._rates(sources)
-        fastest = self.operator.fastest + loss.reshape(len(loss), -1).max(axis=1)
-        self._explicit(dt_min, loss, gain, fastest, scheme)
+        if scheme == "exact":
+            self._exact(dt_min, sources)
+        else:
+            self._local(dt_min, sources, scheme)
         self.time_min += dt_min
 
-    def _rates(self, sources: Sources | tuple[Array, Array] | None) -> tuple[Array, Array]:
-        """Loss and gain of everything but transport, shape (S, nz, ny, nx)."""
-        op = self.operator
+    def rates(self, sources: Sources | tuple[Array, Array] | None = None) -> tuple[Array, Array]:
+        """Loss (1/min) and gain (pg/mL/min) of everything but transport, shape (substances, voxels).
+
+        Raises
+        ------
+        ModelError
+            Sources of another grid, negative or not finite.
+        """
+        loss, gain, _ = self._rates(sources)
+        return loss.copy(), gain.copy()
+
+    def fastest(self, sources: Sources | tuple[Array, Array] | None = None) -> Array:
+        """Bound of the fastest rate of each substance, 1/min, shape (substances,)."""
+        return self._rates(sources)[2]
+
+    def _rates(self, sources: Sources | tuple[Array, Array] | None) -> tuple[Array, Array, Array]:
+        """Loss, gain and a bound of the fastest rate; views of work space where there are sources."""
         if sources is None:
-            return op.loss, op.gain
-        made, lost = (sources.production, sources.loss) if isinstance(sources, Sources) else sources
-        shape = (len(self.substances), *op.shape)
-        loss = checked("sources.loss", np.asarray(lost, float), shape)
-        gain = checked("sources.production", np.asarray(made, float), shape)
-        tissue = self.grid.mask
-        if tissue is not None:
-            loss, gain = (np.where(tissue.reshape(op.shape), a, 0.0) for a in (loss, gain))
-        return op.loss + loss, op.gain + gain
+            return *self._base, self.operator.fastest + self._base[0].max(axis=1)
+        from icans.tissue.field.kernels import total
 
-    def _explicit(self, dt: float, loss: Array, gain: Array, fastest: Array, scheme: str) -> None:
-        from icans.tissue.field.kernels import legendre
+        pair = (sources.loss, sources.production) if isinstance(sources, Sources) else (sources[1], sources[0])
+        largest = np.zeros((2, len(self.substances)))
+        for k, (name, given) in enumerate(zip(("loss", "production"), pair, strict=True)):
+            added = self._flat(f"sources.{name}", given)
+            for s, row in enumerate(added):
+                largest[k, s] = total(self._base[k][s], row, self._tissue, self._total[k, s])
+                if largest[k, s] < 0:
+                    checked(f"sources.{name} of {self.names[s]}", row, row.shape)
+        return self._total[0], self._total[1], self.operator.fastest + largest[0]
 
+    def _flat(self, name: str, given: npt.ArrayLike) -> Array:
+        array = np.ascontiguousarray(given, float)
+        if array.shape not in ((len(self.substances), self.grid.voxels), self.values.shape):
+            raise ModelError([problem(name, array.shape, f"shape {(len(self.substances), self.grid.voxels)}",
+                                      "It belongs to another grid or another list of substances.")])  # fmt: skip
+        return array.reshape(len(self.substances), -1)
+
+    def _local(self, dt: float, sources: Sources | tuple[Array, Array] | None, scheme: str) -> None:
+        """Schemes that go from voxel to voxel."""
+        from icans.tissue.field import kernels, sweeps
+
+        loss, gain, fastest = self._rates(sources)
         if scheme == "euler":
             refuse_unstable(dt, float(fastest.max()))
         op = self.operator
-        for s, c in enumerate(self.values):
-            weights = legendre_weights(1 if scheme == "euler" else stages_for(dt, float(fastest[s])))
-            out, back = (op.out[:, s], op.back[:, s]) if op.general else (op.out[:, :, 0], op.back[:, :, 0])
-            legendre(c.reshape(op.shape), loss[s], gain[s], op.uniform[s], out, back, dt, weights, *self._work[:3])
+        for s, values in enumerate(self.values):
+            c = values.reshape(-1)
+            given = (c, loss[s], gain[s], op.uniform[s], self._out[s], self._back[s], op.shape, dt)
+            if scheme == "euler":
+                kernels.euler(*given, self._work)
+            elif scheme in ("implicit", "auto"):
+                made = self._factors(dt)
+                sweeps.factored(*given, made.lower[s], made.upper[s], made.pivot[s], self._work)
+            else:
+                kernels.legendre(*given, legendre_weights(stages_for(dt, float(fastest[s]))), self._work)
+
+    def _factors(self, dt: float) -> Factors:
+        from icans.tissue.field.implicit import Factors, factors
+
+        made = self._prepared.get(("implicit", dt))
+        if not isinstance(made, Factors):
+            self._prepared = {k: v for k, v in self._prepared.items() if k[0] != "implicit"}
+            made = self._prepared[("implicit", dt)] = factors(self.operator, dt)
+        return made
+
+    def _exact(self, dt: float, sources: Sources | tuple[Array, Array] | None) -> None:
+        from icans.tissue.field.exact import Propagator, propagate, propagator, react
+
+        made = self._prepared.get(("exact", dt))
+        if not isinstance(made, Propagator):
+            self._prepared = {k: v for k, v in self._prepared.items() if k[0] != "exact"}
+            made = propagator(self.grid, self.substances, self.medium, dt, self.operator.gain)
+            self._prepared[("exact", dt)] = made
+        if sources is not None:
+            self._rates(sources)  # refuses what is wrong
+        pair = (sources.production, sources.loss) if isinstance(sources, Sources) else sources
+        for s, values in enumerate(self.values):
+            c = values.reshape(self.operator.shape)
+            if pair is None:
+                c[:] = propagate(c, made, s)
+                continue
+            production, loss = (np.reshape(a[s], c.shape) for a in pair)
+            react(c, production, loss, dt / 2)
+            c[:] = propagate(c, made, s)
+            react(c, production, loss, dt / 2)

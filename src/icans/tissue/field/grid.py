@@ -15,6 +15,7 @@ import numpy.typing as npt
 from icans.core.errors import ModelError, Problem
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 #: Names of the outer faces, and ``mask``: every face between a voxel of tissue and one outside the mask.
 FACES = ("z-", "z+", "y-", "y+", "x-", "x+", "mask")
@@ -238,7 +239,7 @@ def checked(name: str, array: Any, shape: tuple[int, ...], *, negative: bool = F
         values = np.ascontiguousarray(np.broadcast_to(values, shape))
     except ValueError:
         raise ModelError([problem(name, values.shape, f"shape {shape}",
-                                  "The array belongs to another grid or another list of substances.")]) from None  # fmt: skip
+                                  "It belongs to another grid or another list of substances.")]) from None  # fmt: skip
     low = float(values.min(initial=0.0))
     if not np.isfinite(values.sum()):
         raise ModelError([problem(name, "not finite", "finite numbers", "Look for NaN or infinity.")])

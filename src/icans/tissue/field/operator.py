@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from icans.core.errors import ModelError
-from icans.tissue.field.grid import FACES, Array, Face, Grid, Medium, Substance, checked, per_substance, problem
+from icans.tissue.field.grid import FACES, Array, Face, Grid, Mask, Medium, Substance, checked, per_substance, problem
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _ahead(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
 
 
 def _between(
-    grid: Grid, medium: Medium, shape: tuple[int, ...], spacing: Array, diffusion: Array, mask: Array
+    grid: Grid, medium: Medium, shape: tuple[int, ...], spacing: Array, diffusion: Array, mask: Mask
 ) -> tuple[Array, Array]:
     """Rates to the next voxel and back along each axis."""
     relative = _relative(grid, medium).reshape(shape)
@@ -135,7 +135,7 @@ def fitted(diffusion: Array, carried: Array) -> tuple[Array, Array]:
 
 
 def _through(
-    name: str, face: Face, substances: Sequence[Substance], spacing: Array, diffusion: Array, mask: Array,
+    name: str, face: Face, substances: Sequence[Substance], spacing: Array, diffusion: Array, mask: Mask,
     loss: Array, gain: Array,
 ) -> None:  # fmt: skip
     """Add to loss and gain what passes one face, or every face of the mask."""
@@ -143,7 +143,7 @@ def _through(
         return
     outside = per_substance(face.outside, substances, f"faces.{name}.outside")[:, None, None, None]
     velocity = per_substance(face.velocity_um_min, substances, f"faces.{name}.velocity_um_min")[:, None, None, None]
-    for axis, side, at in _faces(name, mask):
+    for axis, at in _faces(name, mask):
         rate = 2 * diffusion / spacing[axis] ** 2
         if face.kind == "exchange":
             through = velocity / spacing[axis]
@@ -152,11 +152,10 @@ def _through(
         passed = np.where(at, rate, 0.0)
         loss += passed
         gain += passed * outside
-        del side
 
 
-def _faces(name: str, mask: Array) -> list[tuple[int, int, Array]]:
-    """Axis, side and voxels (True) that touch the named face."""
+def _faces(name: str, mask: Mask) -> list[tuple[int, Mask]]:
+    """Axis and voxels (True) that touch the named face."""
     found = []
     if name != "mask":
         axis, side = "zyx".index(name[0]), 0 if name[1] == "-" else -1
@@ -164,13 +163,13 @@ def _faces(name: str, mask: Array) -> list[tuple[int, int, Array]]:
         index: list[slice | int] = [slice(None)] * 3
         index[axis] = side
         at[tuple(index)] = mask[tuple(index)]
-        return [(axis, side, at)]
+        return [(axis, at)]
     for axis in range(3):
         here, there = _ahead(axis)
         before, after = np.zeros_like(mask), np.zeros_like(mask)
         before[here] = mask[here] & ~mask[there]
         after[there] = mask[there] & ~mask[here]
-        found += [(axis, -1, before), (axis, 0, after)]
+        found += [(axis, before), (axis, after)]
     return found
 
 
