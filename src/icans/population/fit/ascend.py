@@ -1,9 +1,8 @@
-"""Minimisation of a penalised objective with exact gradients: quasi-Newton in a metric from the subjects' scores.
+"""Minimisation of a penalised objective with exact gradients: quasi-Newton from a given metric.
 
-The first metric is the sum of outer products of the subjects' gradients (Berndt, Hall, Hall and Hausman 1974, Ann Econ
-Soc Meas 3:653), so that steps are in units of standard errors from the start; BFGS updates improve it. Steps are
-bounded, points without a likelihood are stepped back from, and the end is where the quadratic model promises less than
-``tolerance``.
+With the information on the parameters as the first metric steps are in units of standard errors from the start; BFGS
+updates improve it. Steps are bounded, points without a likelihood are stepped back from, and the end is where the
+quadratic model promises less than ``tolerance``.
 """
 
 from __future__ import annotations

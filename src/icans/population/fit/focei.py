@@ -24,6 +24,7 @@ from icans.population.fit.focei_objective import Accuracy, Evaluation, accuracy_
 from icans.population.fit.priors import has_priors, log_prior
 from icans.population.fit.result import Fit, RandomEffects
 from icans.population.fit.sandwich import standard_errors
+from icans.population.fit.scoring import expected_information
 from icans.population.nlme.likelihood import Bound, bind
 from icans.population.nlme.model import NlmeModel
 from icans.population.nlme.population import Packing, Population, packing, start
@@ -155,10 +156,8 @@ def search(
     objective: Objective, first: Point[Evaluation], chosen: FoceiSettings,
     watch: Callable[[int, float], None] | None = None,
 ) -> Descent[Evaluation]:  # fmt: skip
-    """The minimum from a first point; the first metric is that of the subjects' scores."""
-    scores = objective.subject_gradients(first)
-    # Scores are of -2 ln L: the sum of their products over 2 estimates its Hessian.
-    metric = 0.5 * scores.T @ scores
+    """The minimum from a first point; the first metric is the expected information there."""
+    metric = expected_information(objective, first)
     seen = None if watch is None else (lambda i, p: watch(i, p.value))
     return descend(objective.point, first, metric, tolerance=chosen.tolerance, iterations=chosen.iterations, watch=seen)
 

@@ -192,7 +192,7 @@ def _look(
     whole = len(who) == len(bound) and (who == np.arange(len(bound))).all()
     chosen = bound.everyone if whole else bound.rows.select(who)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        here = local(bound, population, phi_of(bound, mean, b), chosen)
+        here = local(bound, population, phi_of(bound, mean, b), chosen, by_errors=False)
     score, information = here.by_b(bound)
     pull = b @ prior
     return here.logp - 0.5 * (pull * b).sum(axis=1) + constant, score - pull, information + prior

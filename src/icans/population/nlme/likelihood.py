@@ -206,8 +206,11 @@ class Local:
         return score, load.T @ self.information @ load
 
 
-def local(bound: Bound, population: Population, phi: Array, chosen: Selection) -> Local:
-    """Log-likelihood of observations with exact first derivatives and the information, at ``phi`` (M, O, P)."""
+def local(bound: Bound, population: Population, phi: Array, chosen: Selection, *, by_errors: bool = True) -> Local:
+    """Log-likelihood of observations with exact first derivatives and the information, at ``phi`` (M, O, P).
+
+    ``by_errors``: whether derivatives by the parameters of what is observed are wanted (0 where they are not).
+    """
     psi = psi_of(bound, phi)
     f, jac = bound.solver.derivatives(psi, chosen.who)
     for p, q in enumerate(bound.model.parameters):
@@ -226,7 +229,7 @@ def local(bound: Bound, population: Population, phi: Array, chosen: Selection) -
             _frail(bound, what.frailty, part, at, flat[at] * link[:, None], (score, information))
         else:
             slopes[at], weights[at] = part.slope * link, part.information * link**2
-        for j, place in enumerate(bound.own[k]):
+        for j, place in enumerate(bound.own[k] if by_errors else ()):
             errors[:, place] += np.bincount(at[0], weights=part.errors[:, j], minlength=m)
     safe = np.where(np.isfinite(flat), flat, 0.0)
     score += np.einsum("mr,mra->ma", np.nan_to_num(slopes), safe)

@@ -9,6 +9,7 @@ censored values and outcomes. Densities are those of the value itself, constants
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from icans.population.nlme.rows import Columns as Columns
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+#: Ways of censoring that condition quantified rows, too.
+CONDITIONED = ("M2", "M4")
 #: Smallest probability whose logarithm is taken.
 TINY = 1e-300
 
@@ -119,20 +122,22 @@ def _measured(what: Observation, mine: tuple[ErrorParameter, ...], errors: Array
         factor = np.exp(np.concatenate([[0.0], errors[first:]])[c.batch])
     k = spread(what, errors, f * factor)
     z = (transformed(what, c.value) - k.m) / k.s
-    logp, by_m, by_s, info_m, info_s, info_ms = (np.zeros_like(f) for _ in range(6))
     at = c.role == QUANTIFIED
-    if at.any():
-        lp, d = _density(what, z[at])
-        logp[at] = lp - np.log(k.s[at]) - (transformed(what, c.value[at]) if _is_log(what) else 0.0)
-        by_m[at], by_s[at] = -d / k.s[at], -(z[at] * d + 1.0) / k.s[at]
-        location, scale = (1.0, 2.0) if "student" not in what.error else _student_information(what.df)
-        info_m[at], info_s[at] = location / k.s[at] ** 2, scale / k.s[at] ** 2
-    for role in (LEFT, RIGHT, INTERVAL):
-        at = c.role == role
-        if at.any():
-            low, high = _bounds(what, role, c, at)
-            _tail(what, k, at, low, high, (logp, by_m, by_s, info_m, info_s, info_ms))
-    _condition(what, k, c, (logp, by_m, by_s, info_m, info_s, info_ms))
+    if at.all() and what.censoring not in CONDITIONED:
+        logp, by_m, by_s, info_m, info_s = _quantified(what, k.s, z, c.value)
+        info_ms: Array | float = 0.0
+    else:
+        none = partial(np.zeros_like, f)
+        six: Six = (none(), none(), none(), none(), none(), none())
+        for into, part in zip(six, _quantified(what, k.s[at], z[at], c.value[at]), strict=False):
+            into[at] = part
+        for role in (LEFT, RIGHT, INTERVAL):
+            at = c.role == role
+            if at.any():
+                low, high = _bounds(what, role, c, at)
+                _tail(what, k, at, low, high, six)
+        _condition(what, k, c, six)
+        logp, by_m, by_s, info_m, info_s, info_ms = six
     by_f = by_m * k.m_f + by_s * k.s_f
     information = info_m * k.m_f**2 + 2.0 * info_ms * k.m_f * k.s_f + info_s * k.s_f**2
     columns = {"a": by_s * k.s_a, "b": by_s * k.s_b}
@@ -140,6 +145,15 @@ def _measured(what: Observation, mine: tuple[ErrorParameter, ...], errors: Array
     for j, e in enumerate(mine):
         out[:, j] = columns[e.field] if e.field in columns else by_f * f * factor * (c.batch == e.place + 1)
     return Terms(logp, by_f * factor, information * factor**2, out)
+
+
+def _quantified(what: Observation, s: Array, z: Array, value: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Log density, its slopes by location and SD, and the information on each, of quantified rows."""
+    density, d = _density(what, z)
+    logp = density - np.log(s) - (transformed(what, value) if _is_log(what) else 0.0)
+    location, scale = (1.0, 2.0) if "student" not in what.error else _student_information(what.df)
+    inverse = 1.0 / (s * s)
+    return logp, -d / s, -(z * d + 1.0) / s, location * inverse, scale * inverse
 
 
 def _is_log(what: Observation) -> bool:
