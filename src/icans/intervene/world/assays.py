@@ -158,8 +158,15 @@ class Results:
         """Copies of some patients' results."""
         return replace(self, **{f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "keys"})
 
+    def put(self, rows: Ints, other: Results) -> None:
+        """Other patients' results in the place of some."""
+        for f in fields(self):
+            if f.name != "keys":
+                getattr(self, f.name)[rows] = getattr(other, f.name)
+
     def draw(
-        self, assays: Assays, mask: Mask, numbers: Ints, time_h: Array, truth: Array, others: npt.NDArray[np.floating[Any]]
+        self, assays: Assays, mask: Mask, numbers: Ints, time_h: Array, truth: Array,
+        others: npt.NDArray[np.floating[Any]],
     ) -> Mask:  # fmt: skip
         """Draw samples; those too soon after the last one are not drawn.
 

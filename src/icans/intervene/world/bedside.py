@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,9 @@ Mask = npt.NDArray[np.bool_]
 class Reader:
     """Cuts of the severities and each patient's errors, as :mod:`icans.population.observe` has them.
 
-    ``crs_cuts``, ``icans_cuts``: grades 1 to 4, and a fifth beyond which a case may be fatal; ``noise``: ln, shape (n, 2); ``seizure``: uniform, (n,); ``iechs``:
-    level from which hyperinflammation is one; ``seizure_share``: seizures seen per cumulative hazard.
+    ``crs_cuts``, ``icans_cuts``: grades 1 to 4, and a fifth beyond which a case may be fatal. ``noise``: ln, shape
+    (n, 2), CRS and ICANS. ``seizure``: uniform, (n,). ``iechs``: level from which hyperinflammation is one.
+    ``seizure_share``: seizures seen per cumulative hazard.
     """
 
     crs_cuts: Array
@@ -37,8 +38,13 @@ class Reader:
 
     def rows(self, chosen: Ints) -> Reader:
         """Readers of some patients."""
-        return Reader(self.crs_cuts, self.icans_cuts, self.iechs, self.seizure_share, self.noise[chosen],
-                      self.seizure[chosen], self.keys)  # fmt: skip
+        return replace(self, noise=self.noise[chosen], seizure=self.seizure[chosen])
+
+    def put(self, rows: Ints, other: Reader) -> Reader:
+        """Readers of other patients in the place of some."""
+        noise, seizure = self.noise.copy(), self.seizure.copy()
+        noise[rows], seizure[rows] = other.noise, other.seizure
+        return replace(self, noise=noise, seizure=seizure)
 
     def crs(self, severity: Array) -> Ints:
         """Grades of CRS, 0 to 4, from latent severity of shape (n, ...)."""

@@ -55,6 +55,18 @@ class Cast:
         return Cast(self.parameters.iloc[at].reset_index(drop=True), self.covariates.iloc[at].reset_index(drop=True),
                     [self.doses[i] for i in at], self.numbers[at])  # fmt: skip
 
+    def put(self, rows: Ints, other: Cast) -> Cast:
+        """Others in the place of some."""
+        at = np.arange(len(self))
+        at[rows] = len(self) + np.arange(len(rows))
+
+        def mixed(mine: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+            return pd.concat([mine, theirs], ignore_index=True).iloc[at].reset_index(drop=True)
+
+        doses = [*self.doses, *other.doses]
+        return Cast(mixed(self.parameters, other.parameters), mixed(self.covariates, other.covariates),
+                    [doses[i] for i in at], np.concatenate([self.numbers, other.numbers])[at])  # fmt: skip
+
 
 def cast(
     n: int, product: str, disease: str, seed: int = 1, *, drugs: Sequence[str] = (), regions: Sequence[str] = WHOLE,

@@ -48,7 +48,7 @@ class Given:
 
     def of(self, rows: Ints) -> Given:
         """The doses of patients who become rows 0, 1, ... of a batch (a patient may come several times)."""
-        return self.take([]) if len(self) == 0 else _spread(self, rows)
+        return nothing() if len(self) == 0 else _spread(self, rows)
 
 
 def _spread(given: Given, rows: Ints) -> Given:

@@ -82,6 +82,11 @@ class Stretch:
         return np.asarray(self.values[np.arange(len(self.last)), self.last])
 
 
+#: Arrays and queues of :class:`Hidden` that have a row, or entries, for every patient.
+FIELDS = ("parameters", "factor", "lag", "state", "size_h", "clock_h", "given", "ok")
+QUEUES = ("planned", "boluses", "infusions")
+
+
 @dataclass
 class Hidden:
     """The hidden side of patients, rows of a batch."""
@@ -105,10 +110,20 @@ class Hidden:
     def rows(self, chosen: Ints) -> Hidden:
         """Copies of some patients with all that waits for them."""
         at = np.asarray(chosen)
-        fields = {name: getattr(self, name)[at] for name in
-                  ("parameters", "factor", "lag", "state", "size_h", "clock_h", "given", "ok")}  # fmt: skip
-        queues = {name: getattr(self, name).of(at) for name in ("planned", "boluses", "infusions")}
+        fields = {name: getattr(self, name)[at] for name in FIELDS}
+        queues = {name: getattr(self, name).of(at) for name in QUEUES}
         return replace(self, **fields, **queues)
+
+    def put(self, rows: Ints, other: Hidden) -> None:
+        """Other patients in the place of some: what waited for those is gone."""
+        for name in FIELDS:
+            mine = getattr(self, name).copy()
+            mine[rows] = getattr(other, name)
+            setattr(self, name, mine)
+        for name in QUEUES:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            kept = mine.take(~np.isin(mine.who, rows))
+            setattr(self, name, join([kept, replace(theirs, who=rows[theirs.who])]))
 
     def plan(self, doses: Given) -> None:
         """Put doses among those that wait.

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy.special import expit
 
 from icans.intervene.world.bedside import Reader
@@ -125,8 +124,15 @@ class Tally:
         rate = rate * np.where(values["steroid"] >= p["steroid_acts"], p["infection_steroid"], 1.0)
         self.infections = self.infections + on / 24.0 * rate
 
-    def frame(self, reader: Reader, drugs: tuple[str, ...], doses_mg: Array, samples_usd: Array) -> pd.DataFrame:
-        """The outcome vector; a row per patient."""
+    def put(self, rows: Ints, other: Tally) -> None:
+        """Other patients in the place of some."""
+        for f in fields(self):
+            getattr(self, f.name)[rows] = getattr(other, f.name)
+
+    def columns(
+        self, reader: Reader, drugs: tuple[str, ...], doses_mg: Array, samples_usd: Array
+    ) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
+        """The outcome vector by name, shape (n,) each."""
         p = parameters()
         given = {name: doses_mg[:, k] for k, name in enumerate(drugs)}
         zero = np.zeros(len(self.crs))
@@ -149,7 +155,7 @@ class Tally:
             "false_alarm": (np.isfinite(self.treated_at) & (self.crs < 2) & (self.icans < 1)).astype(np.int64),
         }  # fmt: skip
         made |= {f"dose_{name}": amount for name, amount in given.items() if name != "car_t"}
-        return pd.DataFrame(made)
+        return made
 
     def _death(self, p: dict[str, float]) -> Array:
         worst = np.maximum(self.crs, self.icans)

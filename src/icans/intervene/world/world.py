@@ -230,7 +230,24 @@ class World:
 
     def outcomes(self) -> pd.DataFrame:
         """The outcome vector of every patient up to the clock; columns in ``outcomes.toml`` and ``dose_<drug>``."""
-        return self.tally.frame(self.reader, self.drugs, self.doses_mg, self.results.spent_usd)
+        return pd.DataFrame(self.outcome_columns())
+
+    def outcome_columns(self) -> dict[str, npt.NDArray[Any]]:
+        """The same by name, shape (n,) each."""
+        return self.tally.columns(self.reader, self.drugs, self.doses_mg, self.results.spent_usd)
+
+    def put(self, rows: npt.ArrayLike, other: World) -> None:
+        """Other patients of the same kind of world, at their own hour, in the place of some."""
+        at = np.arange(len(self))[np.asarray(rows)]
+        self.hidden.put(at, other.hidden)
+        self.results.put(at, other.results)
+        self.tally.put(at, other.tally)
+        self.reader = self.reader.put(at, other.reader)
+        self.people = self.people.put(at, other.people)
+        for name in ("now", "numbers", "weight_kg", "crs_peak", "icans_peak", "eeg_since"):
+            mine = getattr(self, name).copy()
+            mine[at] = getattr(other, name)
+            setattr(self, name, mine)
 
     def branch(self, rows: npt.ArrayLike, numbers: Ints | None = None) -> World:
         """Copies of patients with everything that waits for them; a row may come several times.
@@ -238,16 +255,15 @@ class World:
         Parameters
         ----------
         numbers
-            Other numbers (other errors of assays and readers to come); their own if None.
+            Other numbers (other errors of assays and vital signs to come); their own if None.
         """
         at = np.arange(len(self))[np.asarray(rows)]
         people = self.people.rows(at)
-        if numbers is not None:
-            people = Cast(people.parameters, people.covariates, people.doses, np.asarray(numbers, dtype=np.int64))
         reader = self.reader.rows(at)
         made = World(self.rules, self.hidden.rows(at), people, self.now[at], reader, self.results.rows(at),
                      self.tally.rows(at), self.eeg_since[at])  # fmt: skip
         made.crs_peak, made.icans_peak = self.crs_peak[at], self.icans_peak[at]
+        made.numbers = self.numbers[at] if numbers is None else np.asarray(numbers, dtype=np.int64)
         return made
 
 
