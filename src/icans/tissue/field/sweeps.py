@@ -69,12 +69,12 @@ def _rows(d: Array, low: Array, up: Array, piv: Array, rows: int, length: int, p
             de = piv[ke + i] * d[e + i] - low[ke + i] * de
             d[a + i], d[b + i], d[c + i], d[e + i] = da, db, dc, de
         for k in range(one, n):
-            i = last - k
-            da = d[a + i] - up[ka + i] * da
-            db = d[b + i] - up[kb + i] * db
-            dc = d[c + i] - up[kc + i] * dc
-            de = d[e + i] - up[ke + i] * de
-            d[a + i], d[b + i], d[c + i], d[e + i] = da, db, dc, de
+            j = last - k
+            da = d[a + j] - up[ka + j] * da
+            db = d[b + j] - up[kb + j] * db
+            dc = d[c + j] - up[kc + j] * dc
+            de = d[e + j] - up[ke + j] * de
+            d[a + j], d[b + j], d[c + j], d[e + j] = da, db, dc, de
     for rest in range((rows - rows % 4) * length, rows * length, length):
         a = uintp(rest)
         ka = a if per_voxel else uintp(0)
