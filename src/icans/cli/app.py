@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from icans.cli.eeg import eeg
+from icans.cli.merge import merge
 from icans.cli.mri import mri
+from icans.cli.options import ShardText, Where
 from icans.cli.shell import answer, guarded
 
 app = typer.Typer(
@@ -21,6 +23,7 @@ app = typer.Typer(
 
 app.command()(eeg)
 app.command()(mri)
+app.command()(merge)
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -55,6 +58,7 @@ def run(
     overwrite: Overwrite = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not take up an interrupted run.")] = False,
     workers: Workers = None,
+    executor: Where = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -63,7 +67,9 @@ def run(
         from icans.study.main import run_study
         from icans.study.source import study_for
 
-        result = run_study(study_for(study), output=output, overwrite=overwrite, fresh=fresh, workers=workers)
+        result = run_study(
+            study_for(study), output=output, overwrite=overwrite, fresh=fresh, workers=workers, executor=executor
+        )
         answer(result.as_dict(), result.text(), json)
 
 
@@ -73,6 +79,7 @@ def demo(
     patients: Annotated[int, typer.Option(min=60, max=20_000, help="Synthetic patients.")] = 240,
     seed: Annotated[int, typer.Option(min=0)] = 20240201,
     workers: Workers = None,
+    executor: Where = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -82,8 +89,9 @@ def demo(
         from icans.study.source import demo_study
 
         result = run_study(
-            demo_study(patients, seed), output=output or Path("results/demo"), overwrite=True, workers=workers
-        )
+            demo_study(patients, seed), output=output or Path("results/demo"), overwrite=True, workers=workers,
+            executor=executor,
+        )  # fmt: skip
         answer(result.as_dict(), result.text(), json)
 
 
@@ -97,6 +105,7 @@ def train(
     despite_audit: Annotated[bool, typer.Option("--despite-audit", help="Train though the audit declines.")] = False,
     overwrite: Overwrite = False,
     workers: Workers = None,
+    executor: Where = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -107,7 +116,7 @@ def train(
 
         result = train_model(
             study_for(cohort), model=model, task=task, output=output, refits=refits, despite_audit=despite_audit,
-            overwrite=overwrite, workers=workers,
+            overwrite=overwrite, workers=workers, executor=executor,
         )  # fmt: skip
         answer(result.as_dict(), result.text(), json)
 
@@ -154,11 +163,12 @@ def validate(
     overwrite: Overwrite = False,
     bootstrap: Annotated[int, typer.Option(min=50, help="Resamples of patients behind the intervals.")] = 500,
     workers: Workers = None,
+    executor: Where = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Judge a trained model on other patients: discrimination, calibration, net benefit, groups, recalibration."""
-    _judge([model], cohort, output or Path("results/validation"), overwrite, bootstrap, workers, json, quiet)
+    _judge([model], cohort, output or Path("results/validation"), overwrite, bootstrap, workers, executor, json, quiet)
 
 
 @app.command()
@@ -169,22 +179,23 @@ def compare(
     overwrite: Overwrite = False,
     bootstrap: Annotated[int, typer.Option(min=50, help="Resamples of patients behind the intervals.")] = 500,
     workers: Workers = None,
+    executor: Where = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Judge several trained models on the same patients, with paired differences from the first."""
-    _judge(files, cohort, output or Path("results/comparison"), overwrite, bootstrap, workers, json, quiet)
+    _judge(files, cohort, output or Path("results/comparison"), overwrite, bootstrap, workers, executor, json, quiet)
 
 
 def _judge(
-    files: list[Path], cohort: str, output: Path, overwrite: bool, bootstrap: int, workers: int | None, json: bool,
-    quiet: bool,
+    files: list[Path], cohort: str, output: Path, overwrite: bool, bootstrap: int, workers: int | None,
+    executor: str | None, json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     with guarded(json, quiet):
         from icans.study.validation import validate_models
 
         result = validate_models(
-            files, cohort, output=output, overwrite=overwrite, bootstrap=bootstrap, workers=workers
+            files, cohort, output=output, overwrite=overwrite, bootstrap=bootstrap, workers=workers, executor=executor
         )
         answer(result.as_dict(), result.text(), json)
 
@@ -257,6 +268,8 @@ def simulate(
     days: Annotated[float | None, typer.Option(help="Days simulated (30).")] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: every core). Not the result.")] = None,
+    executor: Where = None,
+    shard: ShardText = None,
     names: Annotated[bool, typer.Option("--list", help="Products, diseases, regimens and drugs, then end.")] = False,
     output: Output = None,
     overwrite: Overwrite = False,
@@ -279,7 +292,15 @@ def simulate(
             patients={"product": product, "disease": disease, "n": patients, "care": care},
             regimens=regimen or (), doses=dose or (), covariates=covariate or (), parameters=parameter or (),
         )  # fmt: skip
-        result = simulate_scenario(wanted, output=output, overwrite=overwrite, threads=threads, command=command_line())
+        if shard is not None:
+            from icans.study.simulate_shards import simulate_shard
+
+            part = simulate_shard(wanted, shard, output=output, threads=threads, executor=executor)
+            answer(part.as_dict(), part.text(), json)
+            return
+        result = simulate_scenario(
+            wanted, output=output, overwrite=overwrite, threads=threads, executor=executor, command=command_line()
+        )
         answer(result.as_dict(), result.text(), json)
 
 

@@ -163,25 +163,38 @@ def read_choice(text: str, *, file: str = "options", name: str = "--executor") -
 
 
 @contextmanager
-def opened(choice: Choice | str | None) -> Iterator[Executor]:
+def opened(choice: Executor | Choice | str | None = None, workers: int | None = None) -> Iterator[Executor]:
     """The executor of a choice, with its cluster (where it has one) for as long as the block lasts.
 
-    ``None`` is every core of this machine.
+    Parameters
+    ----------
+    choice
+        An executor (it is given back as it is), a choice, or its text; None: processes of this machine.
+    workers
+        Number of processes where there is no choice; None: one for each core.
 
     Raises
     ------
     ConfigError
-        The text is none of :data:`FORMS`, or Dask is not installed.
+        The text is none of :data:`FORMS`, workers are given beside a choice, or Dask is not installed.
     ClusterError
         No scheduler there, or no worker.
     """
-    found = read_choice(choice) if isinstance(choice, str) else choice or Choice("processes")
-    if found.kind == "serial":
+    if choice is None:
+        choice = Choice("processes", workers)
+    elif workers is not None:
+        raise ConfigError([Problem("options", None, "--workers", str(workers), "workers or an executor, not both",
+                                   "Write the number into the executor, e.g. processes:4.")])  # fmt: skip
+    if isinstance(choice, str):
+        choice = read_choice(choice)
+    if not isinstance(choice, Choice):
+        yield choice
+    elif choice.kind == "serial":
         yield Serial()
-    elif found.kind == "processes":
-        yield Processes(found.workers)
+    elif choice.kind == "processes":
+        yield Processes(choice.workers)
     else:
         from icans.core.cluster import connected
 
-        with connected(found.address, scheduler_file=found.scheduler_file, workers=found.workers) as executor:
+        with connected(choice.address, scheduler_file=choice.scheduler_file, workers=choice.workers) as executor:
             yield executor

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from icans.cohort.vocabulary import near
 from icans.core.errors import ConfigError, Problem
+from icans.core.execute import FORMS, read_choice
 
 Day = Annotated[float, Field(ge=-30, le=90)]
 
@@ -118,6 +119,22 @@ class ReportSection(_Section):
     patients: int = Field(6, ge=0, le=200)
 
 
+class ExecuteSection(_Section):
+    """``[execute]``: where the work is done (:func:`icans.core.execute.read_choice`); results do not depend on it."""
+
+    executor: str | None = None
+
+    @field_validator("executor")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                read_choice(value)
+            except ConfigError as error:
+                raise ValueError(f"one of {FORMS}") from error
+        return value
+
+
 class Study(_Section):
     """A whole study file. Every section but ``[cohort]`` has defaults."""
 
@@ -128,10 +145,15 @@ class Study(_Section):
     forecast: ForecastSection = ForecastSection()
     evaluate: EvaluateSection = EvaluateSection()
     report: ReportSection = ReportSection()
+    execute: ExecuteSection = ExecuteSection()
 
     def as_dict(self) -> dict[str, Any]:
         """The configuration as plain JSON values."""
         return self.model_dump(mode="json")
+
+    def decides(self) -> dict[str, Any]:
+        """What of it decides the results: all but where the work is done."""
+        return self.model_dump(mode="json", exclude={"execute"})
 
 
 def read_study(path: Path | str) -> Study:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from icans.cohort.check import check_cohort
 from icans.cohort.cohort import Cohort
-from icans.core.execute import Executor, Processes
+from icans.core.execute import Executor, opened
 from icans.core.files import atomic_folder, slug
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now
@@ -97,6 +97,7 @@ def run_study(
     overwrite: bool = False,
     fresh: bool = False,
     workers: int | None = None,
+    executor: Executor | str | None = None,
 ) -> RunResult:
     """Run a study and write its results folder.
 
@@ -112,6 +113,8 @@ def run_study(
         Forget the stages that an interrupted run has finished.
     workers
         Processes; by default every core. Results do not depend on it.
+    executor
+        Where the work is done instead (:func:`icans.core.execute.opened`); by default what the study says.
 
     Raises
     ------
@@ -127,12 +130,14 @@ def run_study(
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
     delivered = read_cohort(study.cohort, study.study.seed)
-    key = [study.as_dict(), delivered.provenance.as_dict(), code_digest()]
+    key = [study.decides(), delivered.provenance.as_dict(), code_digest()]
     run = _Run(Checkpoints(work, key))
-    executor = Processes(workers)
-    found = _analyse(study, delivered, run, executor, work)
-    with stage("report"), atomic_folder(folder, overwrite=overwrite) as temporary:
-        write_outputs(temporary, found, report_data(found, started=started, seconds=run.seconds), executor)
+    if executor is None and workers is None:
+        executor = study.execute.executor
+    with opened(executor, workers) as where:
+        found = _analyse(study, delivered, run, where, work)
+        with stage("report"), atomic_folder(folder, overwrite=overwrite) as temporary:
+            write_outputs(temporary, found, report_data(found, started=started, seconds=run.seconds), where)
     shutil.rmtree(work, ignore_errors=True)
     return RunResult(folder, found.sentences, run.seconds)
 

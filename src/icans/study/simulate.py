@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from icans.core.errors import ModelError, NotEstimableError, Problem
+from icans.core.execute import Executor, opened
 from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
@@ -23,12 +26,13 @@ from icans.study import simulate_results as results
 from icans.study import simulate_setup as setup
 from icans.study.outputs import MARK, check_target
 from icans.study.simulate_arm import check_memory, run_arm
-from icans.study.simulate_config import Scenario
+from icans.study.simulate_config import ArmSection, Scenario
 from icans.study.simulate_heads import heads_table
 from icans.study.simulate_page import as_toml, page_data, sentences, tables
 
 if TYPE_CHECKING:
     from icans.mechanism.model import PatientModel
+    from icans.population.quantities import Readings
 
 #: The page of a results folder.
 PAGE = "simulate.html"
@@ -93,7 +97,50 @@ class SimulationResult:
         return "\n".join([*self.sentences, f"page: {self.page}"])
 
 
-def run_scenario(scenario: Scenario, *, threads: int | None = None) -> Simulation:
+@dataclass(frozen=True)
+class Prepared:
+    """A scenario that has been checked, with its model and all its patients; nothing is integrated yet."""
+
+    scenario: Scenario
+    model: PatientModel
+    patients: setup.Patients
+    names: tuple[str, ...]
+    times: npt.NDArray[np.float64]
+    readings: Readings
+
+
+def prepare(scenario: Scenario) -> Prepared:
+    """Check a scenario and draw its patients.
+
+    Raises
+    ------
+    ModelError
+        Doses, parameters or names that the model does not have or allow; or the courses would not fit in memory.
+    """
+    model = setup.scenario_model(scenario)
+    patients = setup.make_patients(scenario, model)
+    names = setup.quantities_of(model, scenario.output.quantities)
+    _check_names(model, scenario)
+    times = np.arange(0.0, scenario.simulation.days * 24.0 + 1e-9, scenario.simulation.every_h)
+    check_memory(len(patients), len(times), len(names), len(scenario.arms))
+    return Prepared(scenario, model, patients, names, times, setup.calibration(scenario).readings)
+
+
+def simulate_arm(
+    ready: Prepared, arm: ArmSection, rows: slice = slice(None), threads: int | None = None,
+    executor: Executor | None = None,
+) -> results.ArmRun:  # fmt: skip
+    """One arm in some of the patients: each comes out the same whoever the others are."""
+    some = ready.patients.part(rows)
+    doses = setup.arm_doses(arm, some)
+    triggers = setup.arm_triggers(ready.scenario, arm, ready.patients)  # dosed for the median of all patients
+    return run_arm(arm.name, ready.model, some, doses, triggers, ready.times, ready.names, ready.readings, threads,
+                   executor)  # fmt: skip
+
+
+def run_scenario(
+    scenario: Scenario, *, threads: int | None = None, executor: Executor | str | None = None
+) -> Simulation:
     """Simulate every arm of a scenario in the same virtual patients.
 
     Parameters
@@ -102,30 +149,38 @@ def run_scenario(scenario: Scenario, *, threads: int | None = None) -> Simulatio
         From :func:`icans.study.simulate_config.read_scenario`.
     threads
         Threads of the engine; the result is the same to the last bit for any number.
+    executor
+        Where batches of patients are simulated instead (:func:`icans.core.execute.opened`), with the same result.
 
     Raises
     ------
     ModelError
-        Doses, parameters or names that the model does not have or allow; nothing is integrated then.
+        See :func:`prepare`.
     NotEstimableError
         No patient could be integrated.
     """
     clock = perf_counter()
-    model = setup.scenario_model(scenario)
-    patients = setup.make_patients(scenario, model)
-    names = setup.quantities_of(model, scenario.output.quantities)
-    _check_names(model, scenario)
-    times = np.arange(0.0, scenario.simulation.days * 24.0 + 1e-9, scenario.simulation.every_h)
-    known = setup.calibration(scenario)
-    check_memory(len(patients), len(times), len(names), len(scenario.arms))
+    ready = prepare(scenario)
     seconds = {"setting up": perf_counter() - clock}
     runs = []
-    for arm in scenario.arms:
-        clock = perf_counter()
-        with stage(f"simulating {fmt.plural(len(patients), 'virtual patient')}: {arm.name}"):
-            doses, triggers = setup.arm_doses(arm, patients), setup.arm_triggers(scenario, arm, patients)
-            runs.append(run_arm(arm.name, model, patients, doses, triggers, times, names, known.readings, threads))
-        seconds[arm.name] = perf_counter() - clock
+    with nullcontext() if executor is None else opened(executor) as where:
+        for arm in scenario.arms:
+            clock = perf_counter()
+            with stage(f"simulating {fmt.plural(len(ready.patients), 'virtual patient')}: {arm.name}"):
+                runs.append(simulate_arm(ready, arm, threads=threads, executor=where))
+            seconds[arm.name] = perf_counter() - clock
+    return summarise(ready, runs, seconds)
+
+
+def summarise(ready: Prepared, runs: Sequence[results.ArmRun], seconds: Mapping[str, float]) -> Simulation:
+    """What came of the arms.
+
+    Raises
+    ------
+    NotEstimableError
+        No patient could be integrated.
+    """
+    scenario, patients, model = ready.scenario, ready.patients, ready.model
     both = results.kept(runs)
     if not both.any():
         reasons = runs[0].failures["reason"].value_counts() if len(runs[0].failures) else {}
@@ -135,14 +190,14 @@ def run_scenario(scenario: Scenario, *, threads: int | None = None) -> Simulatio
     many = len(patients) > 1
     chosen, who = results.cases(runs, table)
     arms = [run.name for run in runs]
+    shown = [n for n in ready.names if n in words.BY_NAME or n in scenario.output.quantities]
     return Simulation(
-        scenario=scenario, runs=tuple(runs), patients=patients, units=_units(model, names), outcomes=table,
+        scenario=scenario, runs=tuple(runs), patients=patients, units=_units(model, ready.names), outcomes=table,
         incidence=results.incidence(table),
         differences=results.differences(table, arms, scenario.simulation.seed) if many else _no_differences(),
-        worst=results.worst(table),
-        bands=results.bands(runs, [n for n in names if n in words.BY_NAME or n in scenario.output.quantities]),
-        regional=results.regional(runs, chosen), regional_who=who, heads=heads_table(runs, model, both),
-        failures=pd.concat([run.failures.assign(arm=run.name) for run in runs], ignore_index=True),
+        worst=results.worst(table), bands=results.bands(runs, shown), regional=results.regional(runs, chosen),
+        regional_who=who, heads=heads_table(runs, model, both),
+        failures=results.stacked([run.failures.assign(arm=run.name) for run in runs]),
         model_key=model.key, seconds=seconds,
     )  # fmt: skip
 
@@ -172,12 +227,18 @@ def _check_names(model: PatientModel, scenario: Scenario) -> None:
         raise ModelError(problems)
 
 
+def target_folder(scenario: Scenario, output: Path | str | None) -> Path:
+    """The results folder: as told, or ``results/<name of the scenario>``."""
+    return Path(output) if output is not None else Path("results") / slug(scenario.simulation.name, "simulation")
+
+
 def simulate_scenario(
     scenario: Scenario,
     *,
     output: Path | str | None = None,
     overwrite: bool = False,
     threads: int | None = None,
+    executor: Executor | str | None = None,
     command: str = "",
 ) -> SimulationResult:
     """Simulate a scenario and write its results folder: run.json, tables/*.parquet, simulate.html.
@@ -188,6 +249,8 @@ def simulate_scenario(
         Results folder; by default ``results/<name of the scenario>``.
     overwrite
         Replace an earlier results folder. Other folders are never replaced.
+    threads, executor
+        See :func:`run_scenario`.
     command
         What a reader types to do it again.
 
@@ -198,11 +261,19 @@ def simulate_scenario(
     ModelError
         See :func:`run_scenario`.
     """
-    folder = Path(output) if output is not None else Path("results") / slug(scenario.simulation.name, "simulation")
+    folder = target_folder(scenario, output)
     check_target(folder, overwrite)
     started = now()
-    done = run_scenario(scenario, threads=threads)
-    clock = perf_counter()
+    done = run_scenario(scenario, threads=threads, executor=executor)
+    return write_results(done, folder, overwrite=overwrite, started=started, command=command)
+
+
+def write_results(
+    done: Simulation, folder: Path, *, overwrite: bool, started: str, command: str, notes: Sequence[str] = ()
+) -> SimulationResult:
+    """Write the results folder of a simulation. ``notes``: sentences beside those on the results."""
+    clock, scenario = perf_counter(), done.scenario
+    told = (*sentences(done), *notes)
     with stage("writing the results"), atomic_folder(folder, overwrite=overwrite) as temporary:
         for name, frame in tables(done).items():
             _parquet(frame, temporary / "tables" / f"{name}.parquet")
@@ -218,10 +289,9 @@ def simulate_scenario(
             "scenario": scenario.as_dict(), "synthetic": True, "seed": scenario.simulation.seed,
             "versions": versions() | _engine_versions(), "code": code_digest(), "model": done.model_key,
             "started": started, "finished": finished, "seconds": dict(done.seconds),
-            "sentences": list(sentences(done)), "outputs": outputs,
+            "sentences": list(told), "outputs": outputs,
         })  # fmt: skip
-    seconds = {**done.seconds, "writing": perf_counter() - clock}
-    return SimulationResult(folder, sentences(done), seconds)
+    return SimulationResult(folder, told, {**done.seconds, "writing": perf_counter() - clock})
 
 
 def _parquet(frame: pd.DataFrame, path: Path) -> None:

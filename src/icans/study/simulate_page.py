@@ -39,7 +39,7 @@ def tables(done: Simulation) -> dict[str, pd.DataFrame]:
     }  # fmt: skip
     if len(done.differences):
         found["differences"] = done.differences
-    given = pd.concat([run.given.assign(arm=run.name) for run in done.runs], ignore_index=True)
+    given = results.stacked([run.given.assign(arm=run.name) for run in done.runs])
     if len(given):
         found["given_as_needed"] = given
     if len(done.failures):

@@ -265,6 +265,11 @@ def _spread(values: pd.Series) -> str:
     return f"{fmt.compact(middle)} ({fmt.compact(low)} to {fmt.compact(high)})"
 
 
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Frames under one another; empty ones do not change the types of columns."""
+    return pd.concat([f for f in frames if len(f)] or list(frames[:1]), ignore_index=True)
+
+
 GIVEN = ["patient", "time_h", "duration_h", "drug", "amount", "unit", "reason"]
 
 

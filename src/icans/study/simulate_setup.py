@@ -55,6 +55,10 @@ class Patients:
     def __len__(self) -> int:
         return len(self.covariates)
 
+    def part(self, rows: slice) -> Patients:
+        """Some of them."""
+        return Patients(self.covariates.iloc[rows].reset_index(drop=True), self.parameters[rows], self.ids[rows])
+
 
 def used_drugs(scenario: Scenario) -> tuple[str, ...]:
     """Drugs that any arm may give: one model serves all arms, so that patients are the same to the last bit."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from icans.cohort.cohort import Cohort
 from icans.core.errors import ConfigError, NotEstimableError, Problem
-from icans.core.execute import Executor, Processes
+from icans.core.execute import Executor, opened
 from icans.core.progress import stage
 from icans.evaluate.audit import Audit, audit_task
 from icans.evaluate.performance import measure
@@ -85,6 +85,7 @@ def train_model(
     despite_audit: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
+    executor: Executor | str | None = None,
 ) -> Trained:
     """Train a model, validate it inside the cohort, and write it to a file.
 
@@ -104,6 +105,8 @@ def train_model(
         Train though the leakage audit declines this cohort for the task; every forecast will say so.
     overwrite
         Replace an existing file.
+    workers, executor
+        Where the work is done (:func:`icans.core.execute.opened`); the results do not depend on it.
 
     Raises
     ------
@@ -121,12 +124,14 @@ def train_model(
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; give --overwrite to replace it")
     _check_size(ready.cohort, chosen)
-    executor = Processes(workers)
-    audit = _audited(ready, chosen, study.study.seed, executor, despite_audit)
-    with stage("validating inside the cohort"):
-        validated = _validated(ready.cohort, chosen, found, study, executor)
-    with stage("training"):
-        trained = _trained(ready.cohort, chosen, found, study, refits, executor)
+    if executor is None and workers is None:
+        executor = study.execute.executor
+    with opened(executor, workers) as where:
+        audit = _audited(ready, chosen, study.study.seed, where, despite_audit)
+        with stage("validating inside the cohort"):
+            validated = _validated(ready.cohort, chosen, found, study, where)
+        with stage("training"):
+            trained = _trained(ready.cohort, chosen, found, study, refits, where)
     card = _card(study, ready, audit, validated, despite_audit, chosen)
     trained = with_card(trained, card)
     digest = write_model(trained, path)
@@ -220,7 +225,7 @@ def _card(
         "description": chosen.description,
         "cohort": ready.cohort.name,
         "source": ready.delivered.provenance.as_dict(),
-        "study": study.as_dict(),
+        "study": study.decides(),
         "validation": _plain(kept.drop(columns=[c for c in ("task",) if c in kept])),
         "audit": {
             "declined": not audit.occurrence_can_be_validated and not chosen.task.cases_only,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from icans.cohort.cohort import Cohort
 from icans.core.errors import ConfigError, DataError, NotEstimableError, Problem
-from icans.core.execute import Executor, Processes
+from icans.core.execute import Executor, opened
 from icans.core.files import atomic_folder, atomic_path, write_json
 from icans.core.progress import stage
 from icans.core.provenance import now, versions
@@ -113,6 +113,7 @@ def validate_models(
     bootstrap: int = 500,
     seed: int = 0,
     workers: int | None = None,
+    executor: Executor | str | None = None,
 ) -> Validated:
     """Judge one or more trained models on a cohort.
 
@@ -126,6 +127,8 @@ def validate_models(
         Folder for tables and the page; None: none is written.
     bootstrap, seed
         Resamples of patients behind the intervals.
+    workers, executor
+        Where the work is done (:func:`icans.core.execute.opened`); the results do not depend on it.
 
     Raises
     ------
@@ -141,17 +144,17 @@ def validate_models(
     ready = prepare(study_for(target))
     cohort = ready.cohort
     _check_units(models, cohort)
-    executor = Processes(workers)
     with stage("forecasting"):
         names = _names(models)
         counts, predictions, novelty = _predicted(models, names, cohort)
-    with stage("auditing for leakage"):
-        audit = audit_task(
-            ready.delivered, cohort, models[0].task, regimes=ready.harmonized.regimes, seed=seed, executor=executor
-        )
-    with stage("judging"):
-        found = _judged(models, names, cohort, counts, predictions, novelty, bootstrap, seed, executor)
-        found = replace(found, audit=audit)
+    with opened(executor, workers) as where:
+        with stage("auditing for leakage"):
+            audit = audit_task(
+                ready.delivered, cohort, models[0].task, regimes=ready.harmonized.regimes, seed=seed, executor=where
+            )
+        with stage("judging"):
+            found = _judged(models, names, cohort, counts, predictions, novelty, bootstrap, seed, where)
+            found = replace(found, audit=audit)
     if output is None:
         return found
     folder = Path(output)
