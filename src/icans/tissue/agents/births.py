@@ -59,6 +59,9 @@ def place_free(tissue: Tissue, kind: str, places: Array, columns: dict[str, Any]
     mean, sd, least, most = tissue.table.trait[which[0]] if len(which) else (1.0, 0.0, 0.0, np.inf)
     draws = stream(tissue.seed, "trait", tissue.cells.next_identity).normal(mean, sd, len(places))
     values["trait"] = np.clip(draws, least, most)
+    spread = max(tissue.table.clock[which[0]], 0.0) if len(which) else 0.0
+    draws = stream(tissue.seed, "pace", tissue.cells.next_identity).normal(1.0, spread, len(places))
+    values["pace"] = np.maximum(draws, 0.0)
     return tissue.cells.add({**values, **columns}, len(places))
 
 
@@ -89,9 +92,18 @@ def divide(tissue: Tissue, event: npt.NDArray[np.int64]) -> None:
     place = np.where(inside(tissue, place), place, x)
     c["x"][:, mothers] = x
     values: dict[str, Any] = {name: c[name][..., mothers] for name in COLUMNS}
-    values.update(x=place, partner=-1, age=0.0, velocity=0.0, heading=0.0)
+    values.update(x=place, partner=-1, held=0, age=0.0, velocity=0.0, heading=0.0)
     c["age"][mothers] = 0.0
+    spread = np.maximum(tissue.table.clock[values["kind"]], 0.0)
+    if spread.any():
+        values["pace"] = np.maximum(1.0 + spread * _normal(tissue, c["identity"][mothers]), 0.0)
     cells.add(values, count)
+
+
+def _normal(tissue: Tissue, identities: Array) -> npt.NDArray[np.float64]:
+    """One normal number for each cell named, for the trait or the pace of who is born by it at this step."""
+    u = np.array([uniforms(tissue.seed, int(i), tissue.step_count, TRAIT) for i in identities]).T
+    return np.asarray(np.sqrt(-2 * np.log(u[0])) * np.cos(2 * np.pi * u[1]))
 
 
 def enter(tissue: Tissue, enters: npt.NDArray[np.int64]) -> None:
@@ -109,10 +121,8 @@ def enter(tissue: Tissue, enters: npt.NDArray[np.int64]) -> None:
     x = c["x"][:, vessels] + away * np.stack([side * np.cos(angle), side * np.sin(angle), z])
     x = np.clip(x, 0.0, tissue.size[:, None])
     values["x"] = x
-    draw = np.array([uniforms(tissue.seed, int(i), tissue.step_count, TRAIT) for i in c["identity"][vessels]]).T
     mean, sd, least, most = tissue.table.trait[kind].T
-    normal = np.sqrt(-2 * np.log(draw[0])) * np.cos(2 * np.pi * draw[1])
-    values["trait"] = np.clip(mean + sd * normal, least, most)
+    values["trait"] = np.clip(mean + sd * _normal(tissue, c["identity"][vessels]), least, most)
     fits = inside(tissue, x)
     tissue.lost += int((~fits).sum())
     tissue.cells.add({name: v[..., fits] for name, v in values.items()}, int(fits.sum()))

@@ -20,8 +20,8 @@ HOLD, KILLS, LETS_GO = 0, 1, 2
 
 @njit(cache=True, nogil=True)
 def _neighbours(
-    i: int, mark: float, kind: Any, state: Any, x: Any, radius: Any, behaviour: Any, attack: int, start: Any,
-    order: Any, where: Any, shape: Any,
+    i: int, mark: float, kind: Any, state: Any, x: Any, radius: Any, held: Any, behaviour: Any, attack: int, seize: Any,
+    alone: Any, start: Any, order: Any, where: Any, shape: Any,
 ) -> Any:  # fmt: skip
     """Sum of the rates at which cell i seizes its neighbours, and the one at which that sum reaches a mark >= 0."""
     nx, ny, nz = shape[0], shape[1], shape[2]
@@ -34,12 +34,15 @@ def _neighbours(
             for at in range(start[row + max(bx - 1, 0)], start[row + min(bx + 2, nx)]):
                 j = order[at]
                 rate = behaviour[attack + kind[j], i] * behaviour[nm.IMMUNOGENICITY, j]
-                if rate == 0.0 or state[j] or j == i:
+                if rate == 0.0 or state[j] or j == i or (held[j] > 0 and alone[kind[i]]):
                     continue
                 dx, dy, dz = x[0, i] - x[0, j], x[1, i] - x[1, j], x[2, i] - x[2, j]
-                reach = behaviour[nm.REACH, i] * radius[i] + behaviour[nm.REACH, j] * radius[j]
-                if dx * dx + dy * dy + dz * dz < reach * reach:
-                    total += rate
+                near, far = seize[kind[i], 0], seize[kind[i], 1]
+                if near < 0.0:
+                    near = far = behaviour[nm.REACH, i] * radius[i] + behaviour[nm.REACH, j] * radius[j]
+                d = np.sqrt(dx * dx + dy * dy + dz * dz)
+                if d < far:
+                    total += rate if d <= near else rate * (far - d) / (far - near)
                     if found < 0 and mark >= 0.0 and total >= mark:
                         found = j
     return total, found
@@ -48,8 +51,8 @@ def _neighbours(
 @njit(cache=True, nogil=True)
 def engage(
     lo: int, hi: int, dt: float, step: int, seed: int, identity: Any, kind: Any, state: Any, x: Any, radius: Any,
-    partner: Any, behaviour: Any, attack: int, attacker: Any, start: Any, order: Any, where: Any, shape: Any, act: Any,
-    chosen: Any,
+    partner: Any, held: Any, behaviour: Any, attack: int, attacker: Any,
+    seize: Any, alone: Any, start: Any, order: Any, where: Any, shape: Any, act: Any, chosen: Any,
 ) -> None:  # fmt: skip
     """Decide for effectors lo … hi-1: ``chosen`` (room,) whom to seize or -1, ``act`` (room,) what befalls the held."""
     for i in range(lo, hi):
@@ -65,20 +68,27 @@ def engage(
             else:
                 act[i] = KILLS
             continue
-        total, _ = _neighbours(i, -1.0, kind, state, x, radius, behaviour, attack, start, order, where, shape)
+        total, _ = _neighbours(
+            i, -1.0, kind, state, x, radius, held, behaviour, attack, seize, alone, start, order, where, shape
+        )  # fmt: skip
         if total > 0.0:
             u = uniforms(seed, identity[i], step, ATTACH)
             if u[0] < 1.0 - np.exp(-total * dt):
                 mark = u[1] * total
                 _, chosen[i] = _neighbours(
-                    i, mark, kind, state, x, radius, behaviour, attack, start, order, where, shape
+                    i, mark, kind, state, x, radius, held, behaviour, attack, seize, alone, start, order, where, shape
                 )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
-def strike(n: int, dt: float, kind: Any, state: Any, partner: Any, damage: Any, clock: Any, behaviour: Any, act: Any,
-           chosen: Any, kills: Any) -> None:  # fmt: skip
+def strike(n: int, dt: float, kind: Any, state: Any, partner: Any, held: Any, damage: Any, clock: Any, behaviour: Any,
+           alone: Any, act: Any, chosen: Any, kills: Any) -> None:  # fmt: skip
     """Carry out what the effectors decided, in order; ``kills`` (kinds, kinds) counts who killed whom."""
+    for i in range(n):
+        held[i] = 0
+    for i in range(n):
+        if partner[i] >= 0:
+            held[partner[i]] += 1
     for i in range(n):
         j = partner[i]
         if j >= 0:
@@ -88,5 +98,7 @@ def strike(n: int, dt: float, kind: Any, state: Any, partner: Any, damage: Any, 
                 kills[kind[i], kind[j]] += 1
             if act[i] != HOLD or state[i]:
                 partner[i] = -1
-        elif chosen[i] >= 0:
+                held[j] -= 1
+        elif chosen[i] >= 0 and not (alone[kind[i]] and held[chosen[i]] > 0):
             partner[i] = chosen[i]
+            held[chosen[i]] += 1

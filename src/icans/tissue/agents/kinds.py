@@ -41,7 +41,14 @@ class Kind:
 
     ``trait`` is a number that a cell is born with and passes on: mean, standard deviation, least, greatest
     (an antigen level, an oncoprotein). ``behaviours`` maps names (:mod:`icans.tissue.agents.names`) to base values.
-    A kind that is not ``movable`` keeps its place whatever pushes. ``vessel``: a segment of a capillary.
+    ``scaled`` names the behaviours that the trait multiplies. A kind that is not ``movable`` keeps its place whatever
+    pushes. ``vessel``: a segment of a capillary.
+
+    ``clock_cv``: None divides by chance at the rate ``cycle entry``; a number divides when age times that rate passes
+    the cell's own pace, which is normal about 1 with this standard deviation (0: all alike).
+    ``life`` (limit in min, power p) adds a hazard p/(limit - age), so that (1 - age/limit)^p survive.
+    ``seize_um`` (near, far): prey is seized at the full rate up to a distance of centres of ``near``, falling to
+    nothing at ``far``; None: at the full rate within the reach of adhesion. ``alone``: prey held by another is spared.
     """
 
     name: str
@@ -50,6 +57,11 @@ class Kind:
     trait: tuple[float, float, float, float] = (1.0, 0.0, 0.0, np.inf)
     movable: bool = True
     vessel: bool = False
+    scaled: tuple[str, ...] = ()
+    clock_cv: float | None = None
+    life: tuple[float, float] | None = None
+    seize_um: tuple[float, float] | None = None
+    alone: bool = False
     colour: str = ""
 
 
@@ -62,6 +74,11 @@ class Table:
     movable: npt.NDArray[np.bool_]
     vessel: npt.NDArray[np.bool_]
     trait: npt.NDArray[np.float64]
+    scaled: npt.NDArray[np.bool_]
+    clock: npt.NDArray[np.float64]
+    life: npt.NDArray[np.float64]
+    seize: npt.NDArray[np.float64]
+    alone: npt.NDArray[np.bool_]
 
 
 def tabulate(kinds: Sequence[Kind], names: Names, file: str = "kinds") -> Table:
@@ -77,6 +94,7 @@ def tabulate(kinds: Sequence[Kind], names: Names, file: str = "kinds") -> Table:
         problems.append(Problem(file, None, None, None, "one kind of cell at least", "Describe a kind."))
     if len({kind.name for kind in kinds}) < len(kinds):
         problems.append(Problem(file, None, "name", None, "a name of its own for each kind", "Rename one."))
+    scaled = np.zeros((max(len(kinds), 1), len(names.behaviours)), bool)
     base = np.tile(np.array(names.defaults()), (max(len(kinds), 1), 1))
     for row, kind in enumerate(kinds):
         for name, value in kind.behaviours.items():
@@ -89,7 +107,14 @@ def tabulate(kinds: Sequence[Kind], names: Names, file: str = "kinds") -> Table:
                 problems.append(Problem(file, None, kind.name, str(value), expected, "Give 0 to switch it off."))
             else:
                 base[row, index] = value
-        problems += _volume_problems(kind, file)
+        for name in kind.scaled:
+            if names.behaviour(name) is None:
+                problems.append(
+                    Problem(file, None, kind.name, name, "a known behaviour", nearest(name, names.behaviours))
+                )
+            else:
+                scaled[row, names.behaviour(name)] = True
+        problems += _body_problems(kind, file)
     if problems:
         raise ModelError(problems)
     volume = np.array([[float(v) for v in vars(kind.volumes).values()] for kind in kinds])
@@ -99,6 +124,11 @@ def tabulate(kinds: Sequence[Kind], names: Names, file: str = "kinds") -> Table:
         np.array([kind.movable for kind in kinds]),
         np.array([kind.vessel for kind in kinds]),
         np.array([kind.trait for kind in kinds], dtype=float),
+        scaled,
+        np.array([-1.0 if kind.clock_cv is None else kind.clock_cv for kind in kinds]),
+        np.array([kind.life or (np.inf, 0.0) for kind in kinds], dtype=float),
+        np.array([kind.seize_um or (-1.0, -1.0) for kind in kinds], dtype=float),
+        np.array([kind.alone for kind in kinds]),
     )
 
 
@@ -107,7 +137,7 @@ def may_be_negative(behaviour: str) -> bool:
     return behaviour.startswith("chemotactic response")
 
 
-def _volume_problems(kind: Kind, file: str) -> list[Problem]:
+def _body_problems(kind: Kind, file: str) -> list[Problem]:
     found = []
     for name, value in vars(kind.volumes).items():
         least_ok = value > 0 if name == "total_um3" else value >= 0
@@ -118,4 +148,12 @@ def _volume_problems(kind: Kind, file: str) -> list[Problem]:
         found.append(Problem(file, None, kind.name, None, expected, "Correct the volumes."))
     if kind.trait[1] < 0 or kind.trait[2] > kind.trait[3]:
         found.append(Problem(file, None, kind.name, str(kind.trait), "mean, sd >= 0, least <= greatest", "Correct it."))
+    if kind.clock_cv is not None and not kind.clock_cv >= 0:
+        found.append(Problem(file, None, kind.name, str(kind.clock_cv), "clock_cv not below 0", "Correct it."))
+    if kind.life is not None and not (kind.life[0] > 0 and kind.life[1] >= 0):
+        found.append(
+            Problem(file, None, kind.name, str(kind.life), "life: a limit above 0, a power >= 0", "Correct it.")
+        )
+    if kind.seize_um is not None and not 0 < kind.seize_um[0] <= kind.seize_um[1]:
+        found.append(Problem(file, None, kind.name, str(kind.seize_um), "seize_um: 0 < near <= far", "Correct it."))
     return found

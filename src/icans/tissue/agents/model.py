@@ -39,7 +39,8 @@ class Steps:
     ``fluid_share`` is the part of the tissue that is interstitial fluid (0.2: Sykova & Nicholson 2008,
     DOI 10.1152/physrev.00027.2007); 1 makes an export dilute in the whole voxel, as PhysiCell has it.
     ``spring_per_min`` holds an effector to its prey (0.01: PhysiCell [recalled]). ``perfusion_um`` is how far an open
-    capillary feeds. ``scheme`` is the field's.
+    capillary feeds. ``scheme`` is the field's, ``field_min`` its step where that is not the step of mechanics
+    (a multiple of it; the field's schemes are of second order or exact, so that fast substances may take long steps).
     """
 
     mechanics_min: float = 0.1
@@ -48,6 +49,7 @@ class Steps:
     spring_per_min: float = 0.01
     perfusion_um: float = 50.0
     scheme: str = "auto"
+    field_min: float | None = None
     mechanics: bool = True
 
 
@@ -90,7 +92,7 @@ class Tissue:
     ) -> None:  # fmt: skip
         self.field, self.kinds, self.rules, self.seed = field, tuple(kinds), tuple(rules), int(seed)
         self.steps = steps or Steps()
-        self.every = _checked(field, self.steps)
+        self.every, self.field_every = _checked(field, self.steps)
         self.names = Names(field.names, tuple(kind.name for kind in kinds))
         self.table: Table = tabulate(kinds, self.names)
         self.compiled = compile_rules(rules, self.names)
@@ -165,39 +167,38 @@ class Tissue:
         if self.step_count % self.every == 0:
             self._phenotypes()
         c, b, t, n, dt = self.cells.data, self.cells.behaviour, self.threads, self.cells.n, self.steps.mechanics_min
-        t.over(voxels_of, n, c["x"], self.h, self.shape, self._voxel)
-        t.over(deposit, len(self.plasma), n, self._voxel, self._made, self._lost, self._production, self._loss, few=2)
-        self.field.step(dt, Sources(self._production, self._loss), scheme=self.steps.scheme)
+        if self.step_count % self.field_every == 0:
+            self._advance_field()
         if self.steps.mechanics:
             t.over(
                 forces, n, c["x"], c["radius"], c["kind"], self.table.movable, b, self._boxes_shape, self._start,
-                self._order, self._where, c["partner"], self.steps.spring_per_min, self._push, c["pressure"],
+                self._order, self._where, c["partner"], self.steps.spring_per_min,
+                self.names.behaviour_block("attack {}"), self._push, c["pressure"],
             )  # fmt: skip
         if self._attackers.any():
             t.over(
                 engage, n, dt, self.step_count, self.seed, c["identity"], c["kind"], c["state"], c["x"], c["radius"],
-                c["partner"], b, self.names.behaviour_block("attack {}"), self._attackers, self._start, self._order,
-                self._where, self._boxes_shape, self._act, self._chosen,
+                c["partner"], c["held"], b, self.names.behaviour_block("attack {}"), self._attackers, self.table.seize,
+                self.table.alone, self._start, self._order, self._where, self._boxes_shape, self._act, self._chosen,
             )  # fmt: skip
             strike(
-                n,
-                dt,
-                c["kind"],
-                c["state"],
-                c["partner"],
-                c["damage"],
-                c["clock"],
-                b,
-                self._act,
-                self._chosen,
-                self.kills,
-            )
+                n, dt, c["kind"], c["state"], c["partner"], c["held"], c["damage"], c["clock"], b, self.table.alone,
+                self._act, self._chosen, self.kills,
+            )  # fmt: skip
         t.over(
             advance, n, dt, self.step_count, self.seed, c["identity"], c["state"], c["partner"], c["x"], c["velocity"],
             c["heading"], self._push, b, self.names.behaviour_block("chemotactic response to {}"), self._values,
             self.h, self.size, self.mask,
         )  # fmt: skip
         self.step_count += 1
+
+    def _advance_field(self) -> None:
+        """Cells' rates to the voxels, and the field by one step of its own."""
+        t, n = self.threads, self.cells.n
+        t.over(voxels_of, n, self.cells.data["x"], self.h, self.shape, self._voxel)
+        t.over(deposit, len(self.plasma), n, self._voxel, self._made, self._lost, self._production, self._loss, few=2)
+        dt = self.field_every * self.steps.mechanics_min
+        self.field.step(dt, Sources(self._production, self._loss), scheme=self.steps.scheme)
 
     @property
     def _values(self) -> npt.NDArray[np.float64]:
@@ -235,7 +236,7 @@ class Tissue:
             c["fluid"], c["nuclear"], c["cytoplasm"], c["radius"], c["clock"], c["age"], c["damage"], c["barrier"],
             c["pericyte"], c["plugged"], self.table.volume, self.table.vessel, self.cells.behaviour,
             names.behaviour_block("transform to {}"), names.behaviour_block("extravasation of {}"), self.circulating,
-            self._event, self._enters,
+            c["pace"], self.table.clock, self.table.life, self._event, self._enters,
         )  # fmt: skip
         event, enters = self._event[:n].copy(), self._enters[:n].copy()
         divide(self, event)
@@ -257,16 +258,17 @@ class Tissue:
         volume = c["fluid"] + c["nuclear"] + c["cytoplasm"]
         t.over(
             sense, n, self.time_min, c["kind"], c["state"], c["x"], c["radius"], volume, c["pressure"], c["damage"],
-            c["trait"], c["partner"], c["barrier"], c["pericyte"], c["plugged"], c["age"], self._voxel, self.perfusion,
-            self._values, self.h, self.cells.behaviour, names.signal_block("contact"), self._start, self._order,
-            self._where, self._boxes_shape, self._uses_gradients, self._signal,
+            c["trait"], c["partner"], c["held"], c["barrier"], c["pericyte"], c["plugged"], c["age"], self._voxel,
+            self.perfusion, self._values, self.h, self.cells.behaviour, names.signal_block("contact"), self._start,
+            self._order, self._where, self._boxes_shape, self._uses_gradients, self._signal,
         )  # fmt: skip
         at = names.signal_block("plasma")
         self._signal[at : at + len(self.plasma), :n] = self.plasma[:, None]
         at = names.signal_block("circulating")
         self._signal[at : at + len(self.kinds), :n] = self.circulating[:, None]
         t.over(
-            apply_rules, n, c["kind"], c["state"], self._signal, self.table.base, self.compiled.index,
+            apply_rules, n, c["kind"], c["state"], self._signal, self.table.base, self.table.scaled, c["trait"],
+            self.compiled.index,
             self.compiled.number, self.compiled.first, self.cells.behaviour,
         )  # fmt: skip
 
@@ -294,8 +296,8 @@ class Tissue:
         return bool(((self.compiled.index[:, 3] >= at) & (self.compiled.index[:, 3] < at + len(self.plasma))).any())
 
 
-def _checked(field: Field, steps: Steps) -> int:
-    """How many steps of mechanics one of phenotypes takes; refuses what cannot be stepped."""
+def _checked(field: Field, steps: Steps) -> tuple[int, int]:
+    """How many steps of mechanics one of phenotypes and one of the field take; refuses what cannot be stepped."""
     problems = []
     for name in ("mechanics_min", "phenotype_min", "perfusion_um"):
         if not (np.isfinite(getattr(steps, name)) and getattr(steps, name) > 0):
@@ -311,6 +313,11 @@ def _checked(field: Field, steps: Steps) -> int:
     if len(set(field.grid.spacing)) > 1:
         spacing = str(field.grid.spacing)
         problems.append(Problem("field", None, "spacing_um", spacing, "the same on all axes", "Use cubic voxels."))
+    share = 1 if steps.field_min is None or problems else round(steps.field_min / steps.mechanics_min)
+    whole = steps.field_min is None or (share >= 1 and abs(share * steps.mechanics_min - steps.field_min) < 1e-9)
+    if not problems and (not whole or every % share):
+        expected = "a whole multiple of mechanics_min that divides phenotype_min"
+        problems.append(Problem("steps", None, "field_min", str(steps.field_min), expected, "Leave it out."))
     if problems:
         raise ModelError(problems)
-    return every
+    return every, share

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from icans.tissue.agents.names import ADHESION, BIAS, PERSISTENCE, REACH, REPULSION, SPEED
+from icans.tissue.agents.names import ADHESION, BIAS, PERSISTENCE, PREY, REACH, REPULSION, SPEED
 from icans.tissue.agents.philox import MOVE, uniforms
 
 #: Pressure in PhysiCell is in units of a cell's push by 12 neighbours that just touch [recalled].
@@ -48,7 +48,8 @@ def sort_boxes(n: int, x: Any, box: float, shape: Any, start: Any, order: Any, w
 @njit(cache=True, nogil=True)
 def forces(
     lo: int, hi: int, x: Any, radius: Any, kind: Any, movable: Any, behaviour: Any, shape: Any, start: Any, order: Any,
-    where: Any, partner: Any, spring: float, push: Any, pressure: Any,
+    where: Any, partner: Any, spring: float, attack: int, push: Any,
+    pressure: Any,
 ) -> None:  # fmt: skip
     """Velocity (um/min) by push and pull of neighbours for cells lo … hi-1 into ``push`` (3, room), and pressure."""
     nx, ny, nz = shape[0], shape[1], shape[2]
@@ -57,7 +58,7 @@ def forces(
         px, py, pz, ri = x[0, i], x[1, i], x[2, i], radius[i]
         adhesion, repulsion = behaviour[ADHESION, i], behaviour[REPULSION, i]
         reach_i = behaviour[REACH, i] * ri
-        w = where[i]
+        prey, w = behaviour[PREY, i], where[i]
         bx, by, bz = w % nx, (w // nx) % ny, w // (nx * ny)
         for c in range(max(bz - 1, 0), min(bz + 2, nz)):
             for b in range(max(by - 1, 0), min(by + 2, ny)):
@@ -79,6 +80,8 @@ def forces(
                         f += close * np.sqrt(repulsion * behaviour[REPULSION, j])
                     if d < reach:
                         f -= (1.0 - d / reach) ** 2 * np.sqrt(adhesion * behaviour[ADHESION, j])
+                    if prey > 0.0 and d > touch + 1.0 and behaviour[attack + kind[j], i] > 0.0:
+                        f -= prey * d
                     f /= d
                     vx += f * dx
                     vy += f * dy

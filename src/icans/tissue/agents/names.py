@@ -12,12 +12,12 @@ from difflib import get_close_matches
 # Signals that do not depend on the substances and kinds of cell, in the order of the array.
 SIGNALS = (
     "pressure", "volume", "damage", "dead", "time", "trait", "contact with live cell", "contact with dead cell",
-    "attached", "barrier loss", "pericyte loss", "plugged", "perfusion", "age",
+    "attached", "barrier loss", "pericyte loss", "plugged", "perfusion", "age", "held",
 )  # fmt: skip
 PRESSURE, VOLUME, DAMAGE, DEAD, TIME, TRAIT, LIVE_CONTACT, DEAD_CONTACT, ATTACHED, BARRIER_LOSS, PERICYTE_LOSS = range(
     11
 )
-PLUGGED, PERFUSION, AGE = range(11, 14)
+PLUGGED, PERFUSION, AGE, HELD = range(11, 15)
 
 # Behaviours that do not depend on them, with unit and value where a kind says nothing.
 BEHAVIOURS = {
@@ -43,10 +43,11 @@ BEHAVIOURS = {
     "pericyte repair rate": ("1/min", 0.0),
     "plugging rate": ("1/min", 0.0),
     "unplugging rate": ("1/min", 0.0),
+    "prey attraction": ("1/min", 0.0),
 }
 (SPEED, BIAS, PERSISTENCE, ADHESION, REPULSION, REACH, CYCLE, APOPTOSIS, NECROSIS, KILL, DETACH, ATTACK_DAMAGE,
  DAMAGE_RATE, REPAIR, IMMUNOGENICITY, EAT, BARRIER_DOWN, BARRIER_UP, PERICYTE_DOWN, PERICYTE_UP, PLUG,
- UNPLUG) = range(22)  # fmt: skip
+ UNPLUG, PREY) = range(23)  # fmt: skip
 
 # For each substance: BioFVM's four ways of exchange, the exchange with plasma, and the pull on motion.
 PER_SUBSTANCE = {

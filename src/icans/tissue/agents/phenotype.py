@@ -82,9 +82,10 @@ def _one_of(i: int, u: float, v: float, dt: float, first: int, count: int, behav
 def live(
     lo: int, hi: int, dt: float, step: int, seed: int, identity: Any, kind: Any, state: Any, fluid: Any, nuclear: Any,
     cytoplasm: Any, radius: Any, clock: Any, age: Any, damage: Any, barrier: Any, pericyte: Any, plugged: Any,
-    volume: Any, vessel: Any, behaviour: Any, transform: int, leave: int, circulating: Any, event: Any, enters: Any,
+    volume: Any, vessel: Any, behaviour: Any, transform: int, leave: int, circulating: Any, pace: Any,
+    division: Any, life: Any, event: Any, enters: Any,
 ) -> None:  # fmt: skip
-    """Advance cells lo … hi-1 by dt min: ``event`` (room,): who divides, goes; ``enters`` (room,): whom vessels let in."""
+    """Advance cells lo … hi-1 by dt min: ``event``: who divides, goes; ``enters``: whom vessels let in; both (room,)."""
     alike = np.ones(circulating.size)
     for i in range(lo, hi):
         event[i], enters[i] = NOTHING, -1
@@ -98,12 +99,18 @@ def live(
             continue
         damage[i] = max(0.0, damage[i] + dt * (behaviour[nm.DAMAGE_RATE, i] - behaviour[nm.REPAIR, i] * damage[i]))
         u = uniforms(seed, identity[i], step, CYCLE)
-        dying = behaviour[nm.APOPTOSIS, i] + behaviour[nm.NECROSIS, i]
+        apoptosis = behaviour[nm.APOPTOSIS, i]
+        if life[k, 1] > 0.0:
+            apoptosis += life[k, 1] / max(life[k, 0] - age[i], 1e-9)
+        dying = apoptosis + behaviour[nm.NECROSIS, i]
         if u[0] < 1.0 - np.exp(-dying * dt):
-            state[i] = 1 if u[1] * dying < behaviour[nm.APOPTOSIS, i] else 2
+            state[i] = 1 if u[1] * dying < apoptosis else 2
             clock[i] = 0.0
             continue
-        if u[2] < 1.0 - np.exp(-behaviour[nm.CYCLE, i] * dt):
+        by_chance = division[k] < 0.0
+        if by_chance and u[2] < 1.0 - np.exp(-behaviour[nm.CYCLE, i] * dt):
+            event[i] = DIVIDES
+        if not by_chance and age[i] * behaviour[nm.CYCLE, i] > pace[i]:
             event[i] = DIVIDES
         w = uniforms(seed, identity[i], step, TRANSFORM)
         becomes = _one_of(i, w[0], w[1], dt, transform, circulating.size, behaviour, alike)

@@ -23,7 +23,7 @@ from icans.core.errors import ModelError, Problem
 from icans.tissue.agents.kinds import may_be_negative
 from icans.tissue.agents.names import ADHESION, REACH, REPULSION, Names, nearest
 
-COLUMNS = ("cell", "signal", "direction", "behaviour", "saturation", "half_max", "hill", "dead")
+COLUMNS = ("cell", "signal", "direction", "behaviour", "saturation", "half_max", "hill", "dead", "shape")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Rule:
     """``cell``: ``signal`` ``direction`` ("increases" or "decreases") ``behaviour`` toward ``saturation``.
 
     ``half_max`` is in the unit of the signal, ``saturation`` in that of the behaviour. ``dead``: also in dead cells.
+    ``shape`` "linear" makes a ramp instead: from nothing to all as the signal rises over a width of ``hill`` around
+    ``half_max``.
     """
 
     cell: str
@@ -41,8 +43,15 @@ class Rule:
     half_max: float
     hill: float = 4.0
     dead: bool = False
+    shape: str = "hill"
 
     def __str__(self) -> str:
+        if self.shape == "linear":
+            low, high = self.half_max - self.hill / 2, self.half_max + self.hill / 2
+            return (
+                f"In {self.cell} cells, {self.signal} {self.direction} {self.behaviour} toward {self.saturation:g}, "
+                f"in a straight line from {low:g} to {high:g}."
+            )
         return (
             f"In {self.cell} cells, {self.signal} {self.direction} {self.behaviour} toward {self.saturation:g} "
             f"with a Hill response, with half-max {self.half_max:g} and Hill power {self.hill:g}."
@@ -51,7 +60,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Rules as arrays, sorted by cell and behaviour: ``index`` (rules, 5) and ``number`` (rules, 3)."""
+    """Rules as arrays, sorted by cell and behaviour: ``index`` (rules, 6) and ``number`` (rules, 3)."""
 
     index: npt.NDArray[np.int64]
     number: npt.NDArray[np.float64]
@@ -71,12 +80,12 @@ def compile_rules(rules: Sequence[Rule], names: Names, file: str = "rules") -> C
         raise ModelError(problems)
     rows = [
         (names.kinds.index(r.cell), names.behaviour(r.behaviour) or 0, int(r.direction == "decreases"),
-         names.signals[r.signal], int(r.dead), r.saturation, r.half_max, r.hill)
+         names.signals[r.signal], int(r.dead), int(r.shape == "linear"), r.saturation, r.half_max, r.hill)
         for r in rules
     ]  # fmt: skip
     rows.sort(key=lambda row: row[:3])
-    index = np.array([row[:5] for row in rows], np.int64).reshape(-1, 5)
-    number = np.array([row[5:] for row in rows], float).reshape(-1, 3)
+    index = np.array([row[:6] for row in rows], np.int64).reshape(-1, 6)
+    number = np.array([row[6:] for row in rows], float).reshape(-1, 3)
     first = np.searchsorted(index[:, 0], np.arange(len(names.kinds) + 1))
     return Compiled(index, number, first)
 
@@ -97,6 +106,8 @@ def _problems(rule: Rule, row: int, names: Names, file: str) -> list[Problem]:
         found.append(Problem(file, row, "half_max", str(rule.half_max), "a number above 0", "Give the half-way level."))
     if not (np.isfinite(rule.hill) and rule.hill > 0):
         found.append(Problem(file, row, "hill", str(rule.hill), "a number above 0", "1 is a plain saturation."))
+    if rule.shape not in ("hill", "linear"):
+        found.append(Problem(file, row, "shape", rule.shape, "hill or linear", "Leave it out for hill."))
     if not np.isfinite(rule.saturation) or (rule.saturation < 0 and not may_be_negative(rule.behaviour)):
         found.append(Problem(file, row, "saturation", str(rule.saturation), "a rate not below 0", "0 switches it off."))
     return found
@@ -117,7 +128,7 @@ def read_rules(file: Path) -> list[Rule]:
         header = lines[0][1]
         tables = [(i, dict(zip(header, row))) for i, row in lines[1:]]
     else:
-        tables = [(i, dict(zip(COLUMNS, row)) if len(row) == len(COLUMNS) else {}) for i, row in lines]
+        tables = [(i, dict(zip(COLUMNS, row)) if len(row) in (8, 9) else {}) for i, row in lines]
     return rules_from(tables, str(file))
 
 
@@ -135,6 +146,7 @@ def rules_from(tables: Sequence[tuple[int, Mapping[str, Any]]], file: str) -> li
                 str(table["cell"]), str(table["signal"]), str(table["direction"]), str(table["behaviour"]),
                 float(table["saturation"]), float(table["half_max"]), float(table.get("hill", 4.0)),
                 str(table.get("dead", "0")).lower() in ("1", "1.0", "true"),
+                str(table.get("shape") or "hill"),
             )  # fmt: skip
         except ValueError as error:
             problems.append(Problem(file, row, None, str(error), "numbers in the last columns", "Correct the line."))
@@ -147,7 +159,18 @@ def rules_from(tables: Sequence[tuple[int, Mapping[str, Any]]], file: str) -> li
 
 @njit(cache=True, nogil=True)
 def apply_rules(
-    lo: int, hi: int, kind: Any, state: Any, signal: Any, base: Any, index: Any, number: Any, first: Any, behaviour: Any
+    lo: int,
+    hi: int,
+    kind: Any,
+    state: Any,
+    signal: Any,
+    base: Any,
+    scaled: Any,
+    trait: Any,
+    index: Any,
+    number: Any,
+    first: Any,
+    behaviour: Any,
 ) -> None:
     """Write the behaviours of cells lo … hi-1 from their signals (signals, cells) into (behaviours, room)."""
     for i in range(lo, hi):
@@ -155,6 +178,7 @@ def apply_rules(
         for b in range(base.shape[1]):
             lives = state[i] == 0 or b in (ADHESION, REPULSION, REACH)
             behaviour[b, i] = base[k, b] if lives else 0.0
+
         r = first[k]
         while r < first[k + 1]:
             b, down = index[r, 1], index[r, 2]
@@ -162,10 +186,16 @@ def apply_rules(
             while r < first[k + 1] and index[r, 1] == b and index[r, 2] == down:
                 if state[i] == 0 or index[r, 4] == 1:
                     level = signal[index[r, 3], i]
-                    if level > 0.0:
+                    if index[r, 5] == 1:
+                        part = min(max((level - number[r, 1]) / number[r, 2] + 0.5, 0.0), 1.0)
+                        total += part / (1.0 - part) if part < 1.0 else np.inf
+                    elif level > 0.0:
                         total += (level / number[r, 1]) ** number[r, 2]
                     saturation = number[r, 0]
                 r += 1
             if total == np.inf:
                 total = 1e300
             behaviour[b, i] += (saturation - behaviour[b, i]) * (total / (1.0 + total))
+        for b in range(base.shape[1]):
+            if scaled[k, b]:
+                behaviour[b, i] *= trait[i]

@@ -14,8 +14,8 @@ from icans.tissue.agents.motion import gradient
 @njit(cache=True, nogil=True)
 def sense(
     lo: int, hi: int, time: float, kind: Any, state: Any, x: Any, radius: Any, volume: Any, pressure: Any, damage: Any,
-    trait: Any, partner: Any, barrier: Any, pericyte: Any, plugged: Any, age: Any, voxel: Any, perfusion: Any,
-    values: Any, h: float, behaviour: Any, contact: int, start: Any, order: Any, where: Any, shape: Any,
+    trait: Any, partner: Any, held: Any, barrier: Any, pericyte: Any, plugged: Any, age: Any, voxel: Any,
+    perfusion: Any, values: Any, h: float, behaviour: Any, contact: int, start: Any, order: Any, where: Any, shape: Any,
     gradients: bool, signal: Any,
 ) -> None:  # fmt: skip
     """Fill the signals (signals, room) of cells lo … hi-1, but for those of blood, which are the same for all.
@@ -31,10 +31,11 @@ def sense(
         signal[nm.DAMAGE, i], signal[nm.DEAD, i] = damage[i], 1.0 if state[i] else 0.0
         signal[nm.TIME, i], signal[nm.TRAIT, i] = time, trait[i]
         signal[nm.ATTACHED, i] = 1.0 if partner[i] >= 0 else 0.0
+        signal[nm.HELD, i] = 1.0 if held[i] > 0 else 0.0
         signal[nm.BARRIER_LOSS, i], signal[nm.PERICYTE_LOSS, i] = 1.0 - barrier[i], 1.0 - pericyte[i]
         signal[nm.PLUGGED, i], signal[nm.AGE, i] = plugged[i], age[i]
         signal[nm.PERFUSION, i] = perfusion[voxel[i]] if perfusion.size else 1.0
-        first = nm.AGE + 1
+        first = nm.HELD + 1
         for s in range(substances):
             signal[first + s, i] = flat[s, voxel[i]]
             if gradients:
