@@ -1,8 +1,9 @@
 """Compiled loops of the explicit schemes: transport between voxels and the stages of Runge-Kutta-Legendre.
 
-Everything is one flat array in the order (z, y, x), so that the compiler uses vector units; the transport of a row goes
-into a short buffer first, which keeps the number of arrays in a loop small. A neighbour that does not exist is the
-voxel itself: nothing passes a closed face. Indices are unsigned, which spares a test for negative ones.
+Everything is one flat array in the order (z, y, x), so that the compiler uses vector units; the rate of change of a
+row goes into a short buffer first where much is added to it, which keeps the number of arrays in a loop small. A
+neighbour that does not exist is the voxel itself: nothing passes a closed face. Indices are unsigned, which spares a
+test for negative ones.
 """
 
 from __future__ import annotations
@@ -27,71 +28,59 @@ def total(base: Array, added: Array, tissue: Array, result: Array) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _same(moved: Array, c: Array, rates: Array, z: int, y: int, shape: tuple[int, int, int]) -> None:
-    """Transport into row (z, y) where rates are the same everywhere."""
+def _same(result: Array, at: int, c: Array, loss: Array, gain: Array, rates: Array, z: int, y: int,
+          shape: tuple[int, int, int]) -> None:  # fmt: skip
+    """Rate of change of row (z, y), from place ``at`` of ``result``, where transport is the same everywhere."""
     nz, ny, nx = shape
     cz, cy, cx = rates[0], rates[1], rates[2]
     one, n = uintp(1), uintp(nx)
-    row, plane = uintp((z * ny + y) * nx), uintp(z * ny * nx)
-    north, south = plane + uintp(max(y - 1, 0) * nx), plane + uintp(min(y + 1, ny - 1) * nx)
-    if nx > 1:
-        last = n - one
-        moved[0] = cx * (c[row + one] - c[row]) + cy * (c[north] + c[south] - 2.0 * c[row])
-        for x in range(one, last):
-            mid = c[row + x]
-            across = c[row + x - one] + c[row + x + one] - 2.0 * mid
-            moved[x] = cx * across + cy * (c[north + x] + c[south + x] - 2.0 * mid)
-        moved[last] = cx * (c[row + last - one] - c[row + last]) + cy * (
-            c[north + last] + c[south + last] - 2.0 * c[row + last]
-        )
-    else:
-        moved[0] = cy * (c[north] + c[south] - 2.0 * c[row])
+    last = n - one
+    to, row = uintp(at), uintp((z * ny + y) * nx)
+    north, south = uintp((z * ny + max(y - 1, 0)) * nx), uintp((z * ny + min(y + 1, ny - 1)) * nx)
+    for x in range(one, last):
+        mid = c[row + x]
+        moved = cx * (c[row + x - one] + c[row + x + one] - 2.0 * mid) + cy * (c[north + x] + c[south + x] - 2.0 * mid)
+        result[to + x] = moved + gain[row + x] - loss[row + x] * mid
+    for x in (uintp(0), last):
+        mid = c[row + x]
+        before, after = row + (x - one if x > 0 else x), row + (x + one if x < last else x)
+        moved = cx * (c[before] + c[after] - 2.0 * mid) + cy * (c[north + x] + c[south + x] - 2.0 * mid)
+        result[to + x] = moved + gain[row + x] - loss[row + x] * mid
     if nz > 1:
-        above = uintp((max(z - 1, 0) * ny + y) * nx)
-        below = uintp((min(z + 1, nz - 1) * ny + y) * nx)
+        above, below = uintp((max(z - 1, 0) * ny + y) * nx), uintp((min(z + 1, nz - 1) * ny + y) * nx)
         for x in range(n):
-            moved[x] += cz * (c[above + x] + c[below + x] - 2.0 * c[row + x])
+            result[to + x] += cz * (c[above + x] + c[below + x] - 2.0 * c[row + x])
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _from(moved: Array, c: Array, row: int, other: int, come: Array, leave: Array, at: int, n: int) -> None:
-    """Add to a row what comes from another and take off what goes there; ``at``: place of the rates."""
+def _from(result: Array, at: int, c: Array, row: int, other: int, come: Array, leave: Array, rate: int,
+          n: int) -> None:  # fmt: skip
+    """Add to a row what comes from another and take off what goes there; ``rate``: place of the rates."""
+    a, r, o, k = uintp(at), uintp(row), uintp(other), uintp(rate)
     for x in range(uintp(n)):
-        moved[x] += come[uintp(at) + x] * c[uintp(other) + x] - leave[uintp(at) + x] * c[uintp(row) + x]
+        result[a + x] += come[k + x] * c[o + x] - leave[k + x] * c[r + x]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _varying(moved: Array, c: Array, out: Array, back: Array, z: int, y: int, shape: tuple[int, int, int]) -> None:
-    """Transport into row (z, y) where rates differ; ``out`` and ``back``, shape (3, voxels)."""
+def _varying(result: Array, at: int, c: Array, loss: Array, gain: Array, out: Array, back: Array, z: int, y: int,
+             shape: tuple[int, int, int]) -> None:  # fmt: skip
+    """The same where rates differ from voxel to voxel; ``out`` and ``back``, shape (3, voxels)."""
     nz, ny, nx = shape
-    one, n = uintp(1), uintp(nx)
-    row = uintp((z * ny + y) * nx)
-    forth, come = out[2], back[2]
-    for x in range(n):
-        moved[x] = 0.0
-    for x in range(one, n):
-        moved[x] = forth[row + x - one] * c[row + x - one] - come[row + x - one] * c[row + x]
-    for x in range(n - one):
-        moved[x] += come[row + x] * c[row + x + one] - forth[row + x] * c[row + x]
     line, plane = nx, ny * nx
-    at = (z * ny + y) * nx
+    row = (z * ny + y) * nx
+    to, here = uintp(at), uintp(row)
+    for x in range(uintp(nx)):
+        result[to + x] = gain[here + x] - loss[here + x] * c[here + x]
+    _from(result, at + 1, c, row + 1, row, out[2], back[2], row, nx - 1)
+    _from(result, at, c, row, row + 1, back[2], out[2], row, nx - 1)
     if y > 0:
-        _from(moved, c, at, at - line, out[1], back[1], at - line, nx)
+        _from(result, at, c, row, row - line, out[1], back[1], row - line, nx)
     if y < ny - 1:
-        _from(moved, c, at, at + line, back[1], out[1], at, nx)
+        _from(result, at, c, row, row + line, back[1], out[1], row, nx)
     if z > 0:
-        _from(moved, c, at, at - plane, out[0], back[0], at - plane, nx)
+        _from(result, at, c, row, row - plane, out[0], back[0], row - plane, nx)
     if z < nz - 1:
-        _from(moved, c, at, at + plane, back[0], out[0], at, nx)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _moved(moved: Array, c: Array, rates: Array, out: Array, back: Array, z: int, y: int,
-           shape: tuple[int, int, int]) -> None:  # fmt: skip
-    if out.shape[1] > 0:
-        _varying(moved, c, out, back, z, y, shape)
-    else:
-        _same(moved, c, rates, z, y, shape)
+        _from(result, at, c, row, row + plane, back[0], out[0], row, nx)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -99,13 +88,13 @@ def slope(c: Array, loss: Array, gain: Array, rates: Array, out: Array, back: Ar
           result: Array) -> None:  # fmt: skip
     """Rate of change of one substance, pg/mL/min; everything flat, ``out`` and ``back`` (3, voxels or 0)."""
     nz, ny, nx = shape
-    moved = np.empty(nx)
+    varies = out.shape[1] > 0
     for z in range(nz):
         for y in range(ny):
-            _moved(moved, c, rates, out, back, z, y, shape)
-            row = uintp((z * ny + y) * nx)
-            for x in range(uintp(nx)):
-                result[row + x] = moved[x] + gain[row + x] - loss[row + x] * c[row + x]
+            if varies:
+                _varying(result, (z * ny + y) * nx, c, loss, gain, out, back, z, y, shape)
+            else:
+                _same(result, (z * ny + y) * nx, c, loss, gain, rates, z, y, shape)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -117,17 +106,19 @@ def _stage(second: Array, first: Array, start: Array, initial: Array, loss: Arra
     """
     nz, ny, nx = shape
     mu, nu, rest, present, early = w[0], w[1], w[2], w[3], w[4]
-    moved = np.empty(nx)
+    rate = np.empty(nx)
+    varies = out.shape[1] > 0
     for z in range(nz):
         for y in range(ny):
-            _moved(moved, first, rates, out, back, z, y, shape)
+            if varies:
+                _varying(rate, 0, first, loss, gain, out, back, z, y, shape)
+            else:
+                _same(rate, 0, first, loss, gain, rates, z, y, shape)
             row = uintp((z * ny + y) * nx)
-            for x in range(uintp(nx)):
-                moved[x] += gain[row + x] - loss[row + x] * first[row + x]
             for x in range(uintp(nx)):
                 i = row + x
                 known = mu * first[i] + nu * second[i] + rest * start[i]
-                second[i] = known + present * moved[x] + early * initial[i]
+                second[i] = known + present * rate[x] + early * initial[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
