@@ -97,7 +97,7 @@ def run_course(
     if strategy.seen_on_rounds:
         _rounds(job, state, needed, ward or Ward(), forecaster)
     ok = np.asarray(np.isfinite(state.series[kept[0]]).all(axis=1))
-    given = _given(strategy, patients, state)
+    given = _given(strategy, patients, state, float(times_h[-1]))
     return Course(strategy, times_h, {o: state.series[o] for o in outputs}, given, tuple(state.acted), ok)
 
 
@@ -202,15 +202,16 @@ def _add(job: _Job, state: _State, patient: int, k: int, hour: float) -> None:
     row[np.argmax(np.isnan(row))] = hour
 
 
-def _given(strategy: Strategy, patients: Cast, state: _State) -> dict[str, Array]:
-    """Milligrams of every drug that the course held, rules and plan together."""
+def _given(strategy: Strategy, patients: Cast, state: _State, end_h: float) -> dict[str, Array]:
+    """Milligrams of every drug given by the end of the course, rules and plan together."""
     weights = patients.covariates["weight_kg"].to_numpy(dtype=float)
     made = {drug: np.zeros(len(patients)) for drug in strategy.drugs}
-    courses = [(planned, np.ones(len(patients))) for planned in strategy.doses]
-    courses += [(planned, np.isfinite(acted).sum(axis=1)) for rule, acted in zip(strategy.rules, state.acted)
+    courses = [(planned, np.zeros((len(patients), 1))) for planned in strategy.doses]
+    courses += [(planned, acted + rule.delay_h) for rule, acted in zip(strategy.rules, state.acted, strict=True)
                 for planned in rule.doses]  # fmt: skip
-    for planned, times in courses:
-        per = [planned.resolve(w, float(s)) for w, s in zip(weights, surface_m2(weights))]
-        each = np.array([d.amount * unit_factor(d.unit, "mg") * d.count for d in per])
-        made[planned.drug] += times * each
+    for planned, starts in courses:
+        times = starts[:, :, None] + planned.time_h + (planned.every_h or 0.0) * np.arange(planned.count)
+        count = (times < end_h - 1e-9).sum(axis=(1, 2))  # NaN: it did not act
+        per = [planned.resolve(w, float(s)) for w, s in zip(weights, surface_m2(weights), strict=True)]
+        made[planned.drug] += count * np.array([d.amount * unit_factor(d.unit, "mg") for d in per])
     return made

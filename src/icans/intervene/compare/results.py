@@ -18,8 +18,8 @@ from icans.population.quantities import Readings
 
 Array = npt.NDArray[np.float64]
 
-#: Columns beside the outcome vector: of the patient.
-PATIENT = ("strategy", "patient", "product", "disease", "ok")
+#: Covariates that are kept beside the outcome vector, where patients have them.
+COVARIATES = ("burden", "age_y")
 #: Hours at which grades are first reached, among the columns.
 FIRST = ("icans_1_at", "icans_2_at", "icans_3_at", "crs_2_at", "treated_at")
 
@@ -29,7 +29,8 @@ class StrategyResults:
     """Outcomes of every patient under every strategy.
 
     ``table``: a row per strategy and patient with the outcome vector (``world/outcomes.toml``), the hours of
-    :data:`FIRST`, and ``strategy, patient, product, disease, ok``; all of it is synthetic. ``strategies``: by name.
+    :data:`FIRST`, and ``strategy, patient, product, disease, burden, age_y, ok, patient_ok`` (integrated under every
+    strategy); all of it is synthetic. ``strategies``: by name.
     """
 
     table: pd.DataFrame
@@ -85,6 +86,8 @@ def outcome_table(course: Course, patients: Cast, readings: Readings, seed: int)
     made.insert(1, "patient", patients.numbers)
     for name in ("product", "disease"):
         made[name] = patients.covariates[name].to_numpy() if name in patients.covariates else ""
+    for name in COVARIATES:
+        made[name] = patients.covariates[name].to_numpy() if name in patients.covariates else np.nan
     return made.assign(ok=ok)
 
 
