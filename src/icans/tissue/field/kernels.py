@@ -41,11 +41,11 @@ def _same(result: Array, at: int, c: Array, loss: Array, gain: Array, rates: Arr
         mid = c[row + x]
         moved = cx * (c[row + x - one] + c[row + x + one] - 2.0 * mid) + cy * (c[north + x] + c[south + x] - 2.0 * mid)
         result[to + x] = moved + gain[row + x] - loss[row + x] * mid
-    for x in (uintp(0), last):
-        mid = c[row + x]
-        before, after = row + (x - one if x > 0 else x), row + (x + one if x < last else x)
-        moved = cx * (c[before] + c[after] - 2.0 * mid) + cy * (c[north + x] + c[south + x] - 2.0 * mid)
-        result[to + x] = moved + gain[row + x] - loss[row + x] * mid
+    for e in (uintp(0), last):
+        mid = c[row + e]
+        before, after = row + (e - one if e > 0 else e), row + (e + one if e < last else e)
+        moved = cx * (c[before] + c[after] - 2.0 * mid) + cy * (c[north + e] + c[south + e] - 2.0 * mid)
+        result[to + e] = moved + gain[row + e] - loss[row + e] * mid
     if nz > 1:
         above, below = uintp((max(z - 1, 0) * ny + y) * nx), uintp((min(z + 1, nz - 1) * ny + y) * nx)
         for x in range(n):
