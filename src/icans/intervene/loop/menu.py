@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from icans.core.errors import ModelError, Problem
-from icans.intervene.world import ANALYTES, Given, World, join
+from icans.intervene.world import ANALYTES, Given, join
+from icans.intervene.world.dosing import Entries
 from icans.mechanism.parameters import unknown
 
 Array = npt.NDArray[np.float64]
@@ -225,19 +226,21 @@ def _limits(menu: Menu) -> tuple[Array, Array, Array]:
     return lockout, day, times
 
 
-def doses_of(menu: Menu, world: World, levels: Ints, switch: Mask) -> Given:
+def doses_of(
+    menu: Menu, entries: Entries, weight_kg: Array, clock_h: Array, levels: Ints, switch: Mask
+) -> Given:  # fmt: skip
     """Doses that allowed levels and a use of the switch stand for, from now on."""
+
+    def given(drug: str, level: Level, who: Ints) -> Given:
+        return entries.give(who, drug, level.mg(weight_kg[who]), "mg", clock_h[who], route=level.route,
+                            duration_h=level.duration_h, every_h=level.every_h, count=level.count)  # fmt: skip
+
     parts = []
     for k, item in enumerate(menu.items):
         for number, level in enumerate(item.levels, 1):
             who = np.flatnonzero(levels[:, k] == number)
             if len(who):
-                parts.append(_given(world, item.drug, level, who))
+                parts.append(given(item.drug, level, who))
     if menu.switch is not None and switch.any():
-        parts += [_given(world, menu.switch.drug, level, np.flatnonzero(switch)) for level in menu.switch.levels]
+        parts += [given(menu.switch.drug, level, np.flatnonzero(switch)) for level in menu.switch.levels]
     return join(parts)
-
-
-def _given(world: World, drug: str, level: Level, who: Ints) -> Given:
-    return world.give(drug, level.mg(world.weight_kg), who=who, route=level.route, duration_h=level.duration_h,
-                      every_h=level.every_h, count=level.count)  # fmt: skip

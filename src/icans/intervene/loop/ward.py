@@ -109,13 +109,24 @@ class Chart:
     seen: Observation
     allowed: Mask
     switched: Mask
+    may_switch: Mask
     weight_kg: Array
     menu: Menu
+    limits: Limits
     step_h: float
     horizon_d: float
 
     def __len__(self) -> int:
         return len(self.seen)
+
+    def within(self, actions: Actions) -> tuple[Ints, Array, Mask, Limits]:
+        """What the limits leave of actions: levels and their mg (n, items), use of the switch (n,), limits after."""
+        limits = self.limits.rows(np.arange(len(self)))
+        wanted = np.where(self.allowed, actions.doses, 0)
+        levels, mg = limits.take(self.menu, wanted, self.seen.time_h, self.weight_kg)
+        switch = actions.switch & self.may_switch
+        limits.switched = limits.switched | switch
+        return levels, mg, switch, limits
 
 
 @dataclass(frozen=True)
@@ -169,9 +180,14 @@ class Ward:
 
     def chart(self) -> Chart:
         """What may be seen now."""
-        return Chart(self.world.observe(), self.limits.allowed(self.menu, self.world.clock_h),
-                     self.limits.switched.copy(), self.world.weight_kg, self.menu, self.settings.step_h,
-                     self.settings.horizon_d)  # fmt: skip
+        clock = self.world.clock_h
+        begun = clock >= self.settings.start_h - 1e-6
+        free = begun & ~self.limits.switched & (self.menu.switch is not None)
+        self.seen = Chart(
+            self.world.observe(), self.limits.allowed(self.menu, clock) & begun[:, None], self.limits.switched.copy(),
+            free, self.world.weight_kg, self.menu, self.limits, self.settings.step_h, self.settings.horizon_d,
+        )  # fmt: skip
+        return self.seen
 
     def step(self, actions: Actions) -> tuple[Array, Done]:
         """Carry out actions and go on for a step.
@@ -180,15 +196,14 @@ class Ward:
         -------
         Reward of each patient (what the loss fell by), and what came of the actions.
         """
-        clock, open_ = self.world.clock_h, self.world.clock_h >= self.settings.start_h - 1e-6
-        wanted = np.where(open_[:, None], actions.doses, 0)
-        levels, mg = self.limits.take(self.menu, wanted, clock, self.world.weight_kg)
-        switch = actions.switch & open_ & ~self.limits.switched & (self.menu.switch is not None)
-        self.limits.switched = self.limits.switched | switch
+        clock = self.world.clock_h
+        levels, mg, switch, self.limits = self.seen.within(actions)
         drawn = self.world.order(actions.assays)
         self.world.eeg(actions.eeg)
-        self.world.transfer(actions.icu & open_)
-        self.world.step(self.settings.step_h, doses_of(self.menu, self.world, levels, switch))
+        self.world.transfer(actions.icu & (clock >= self.settings.start_h - 1e-6))
+        entries = self.world.rules.solver.entries
+        doses = doses_of(self.menu, entries, self.world.weight_kg, clock, levels, switch)
+        self.world.step(self.settings.step_h, doses)
         before, self.loss = self.loss, self._loss()
         refused = ((actions.doses > 0) & (levels == 0)).sum(axis=1)
         return before - self.loss, Done(levels, mg, refused, drawn, switch)

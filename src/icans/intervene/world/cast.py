@@ -95,14 +95,11 @@ def cast(
         raise ModelError(problems)
     model = patient_model(drugs, regions=regions)
     known = artefact.read()
-    patients = draw_patients(int(first + n - 1), product, disease, seed)
+    patients = draw_patients(int(n), product, disease, seed, int(first))
     for name, how, value in change:
         patients[name] = patients[name] * value if how == "times" else value
-    mine = individuals(model.parameters, patients, seed, multipliers(product, disease, known.factors))
-    kept = slice(first - 1, first - 1 + n)
-    table = patients.iloc[kept].reset_index(drop=True)
-    parameters = mine.frame().iloc[kept].reset_index(drop=True)
-    return Cast(parameters, table, care.given(table), np.arange(first, first + n, dtype=np.int64))
+    mine = individuals(model.parameters, patients, seed, multipliers(product, disease, known.factors), first=int(first))
+    return Cast(mine.frame(), patients, care.given(patients), np.arange(first, first + n, dtype=np.int64))
 
 
 def as_cast(given: Any) -> Cast:
