@@ -86,10 +86,7 @@ def _choice(world: World, c: int, state: dict, arm: str, k: int, protocol: Proto
     after: dict = {}
     for (g, on), p in state.items():
         natural = world.start[c][g - 1]
-        if arm == "early":
-            begin = 1.0 if k == protocol.grace else natural
-        else:
-            begin = natural if g >= protocol.wait else 0.0
+        begin = {"early": 1.0 if k == protocol.grace else natural, "wait": natural if g >= protocol.wait else 0.0}[arm]
         begin = 1.0 if on else begin
         after[(g, True)] = after.get((g, True), 0.0) + p * begin
         after[(g, False)] = after.get((g, False), 0.0) + p * (1 - begin)

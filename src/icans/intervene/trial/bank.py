@@ -149,9 +149,11 @@ def day_of(bank: Bank, toxicity: str, arm: int, patient: npt.NDArray[Any], level
     low = np.clip(step - 1, 0, len(LADDER) - 1)
     reach = bank.reach[toxicity][arm]
     begin, end = reach[patient, low].astype(float), reach[patient, high].astype(float)
-    end = np.where(np.isfinite(end), end, bank.peak_day[toxicity][arm][patient])
-    gap = np.where(high > low, LADDER[high] - LADDER[low], 1.0)
-    part = np.clip((level - LADDER[low]) / gap, 0.0, 1.0)
+    peak = bank.peak[toxicity][arm][patient]
+    whole = np.isfinite(end)  # else the course turns between two steps, at its peak
+    end = np.where(whole, end, bank.peak_day[toxicity][arm][patient])
+    gap = np.where(whole, LADDER[high], peak) - LADDER[low]
+    part = np.clip((level - LADDER[low]) / np.where(gap > 0, gap, 1.0), 0.0, 1.0)
     begin = np.where(np.isfinite(begin), begin, end)
     day = begin + part * (np.maximum(end, begin) - begin)
-    return np.where(bank.peak[toxicity][arm][patient] >= level, day, np.inf)
+    return np.where(peak >= level, day, np.inf)
