@@ -45,6 +45,7 @@ class SubstanceData:
     diffusion_um2_min: float
     loss_per_h: float
     radius_nm: float
+    carrier_per_h: float
     microglia_pg_ml_h: float
     astrocyte_pg_ml_h: float
     half: float

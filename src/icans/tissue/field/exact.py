@@ -53,7 +53,8 @@ def propagator(grid: Grid, substances: Sequence[Substance], medium: Medium, dt: 
 
 def _axes(grid: Grid, substances: Sequence[Substance], medium: Medium) -> list[Array | None]:
     """The operator of each axis, shape (S, n, n), without decay."""
-    if grid.mask is not None or medium.relative_diffusion is not None or "mask" in medium.faces:
+    uneven = grid.mask is not None or medium.relative_diffusion is not None or medium.washout_per_min is not None
+    if uneven or "mask" in medium.faces:
         raise ModelError([problem("scheme", "exact", "a uniform box",
                                   "The exact propagator knows neither masks nor heterogeneous diffusion:"
                                   " use 'explicit' or 'implicit'.")])  # fmt: skip

@@ -199,11 +199,14 @@ class Medium:
         none. Between two voxels counts the mean. Nothing flows through closed faces.
     faces
         Name of :data:`FACES` to :class:`Face`; those not named are closed.
+    washout_per_min
+        Shape of the grid: loss of every substance, 1/min, for instance where fluid leaves along vessels.
     """
 
     relative_diffusion: Array | None = None
     flow_um_min: Sequence[Array] | None = None
     faces: Mapping[str, Face] = field(default_factory=dict)
+    washout_per_min: Array | None = None
 
 
 def per_substance(given: float | Mapping[str, float], substances: Sequence[Substance], what: str) -> Array:
@@ -246,3 +249,31 @@ def checked(name: str, array: Any, shape: tuple[int, ...], *, negative: bool = F
     if low < 0 and not negative:
         raise ModelError([problem(name, low, "numbers >= 0", "Rates and concentrations cannot be negative.")])
     return values
+
+
+def perivascular_flow(grid: Grid, speed_um_min: float, spacing_um: float) -> Medium:
+    """Fluid that enters the tissue in planes (along arterioles) and leaves it in others (along venules).
+
+    The planes lie ``spacing_um`` apart along the last axis; between them the fluid moves at up to ``speed_um_min``.
+    Where it leaves, it takes along what is dissolved in it (``washout_per_min``); what enters brings nothing.
+
+    Raises
+    ------
+    ModelError
+        A negative speed or a spacing that is not positive.
+    """
+    wrong = []
+    if not speed_um_min >= 0:
+        wrong.append(problem("speed_um_min", speed_um_min, "a number >= 0", "Mend the speed."))
+    if not spacing_um > 0:
+        wrong.append(problem("spacing_um", spacing_um, "a positive length", "Give it in micrometres."))
+    if wrong:
+        raise ModelError(wrong)
+    x = grid.centres()[-1]
+    u = speed_um_min * np.sin(np.pi * x / spacing_um)
+    between = 0.5 * (u[..., 1:] + u[..., :-1])
+    closed = np.zeros((*grid.shape[:-1], 1))
+    faces = np.concatenate([closed, between, closed], axis=-1)
+    spreading = np.diff(faces, axis=-1) / grid.spacing[-1]
+    flow = [np.zeros(grid.shape)] * (grid.dimensions - 1) + [u]
+    return Medium(flow_um_min=flow, washout_per_min=np.maximum(-spreading, 0.0))

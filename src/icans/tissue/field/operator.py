@@ -66,6 +66,8 @@ def operator(grid: Grid, substances: Sequence[Substance], medium: Medium) -> Ope
     for name, face in medium.faces.items():
         _through(name, face, substances, spacing, diffusion[:, None, None, None] * relative, mask, loss, gain)
     loss += np.array([s.decay_per_min for s in substances])[:, None, None, None]
+    if medium.washout_per_min is not None:
+        loss += checked("washout_per_min", medium.washout_per_min, grid.shape).reshape(shape)
     loss[:, ~mask] = 0.0
     leaving = _leaving(uniform, out, back, shape)
     fastest = 2 * leaving.reshape(count, -1).max(axis=1)
