@@ -56,6 +56,15 @@ class TestDraws:
         np.testing.assert_array_equal(few.values, many.values[:n])
         pd.testing.assert_frame_equal(few.axes, many.axes.iloc[:n])
 
+    @settings(max_examples=8, deadline=None)
+    @given(st.integers(0, 10_000), st.sampled_from(DISEASES), st.integers(1, 59))
+    def test_patients_in_the_middle_are_the_same_without_those_before(self, seed, disease, first):
+        many = products.draw_patients(60, "axi-cel", disease, seed)
+        some = products.draw_patients(61 - first, "axi-cel", disease, seed, first)
+        pd.testing.assert_frame_equal(some, many.iloc[first - 1 :].reset_index(drop=True), check_exact=True)
+        values = individuals(TABLE, some, seed, first=first)
+        np.testing.assert_array_equal(values.values, individuals(TABLE, many, seed).values[first - 1 :])
+
     @settings(max_examples=10, deadline=None)
     @given(st.integers(0, 10_000), st.sampled_from(DISEASES))
     def test_covariates_are_within_limits(self, seed, disease):

@@ -57,13 +57,13 @@ def distribution(disease: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def normals(seed: int, key: str, n: int, attempt: int = 0) -> Array:
-    """Standard normal numbers of patients 1 to n under a name; a prefix of those of more patients."""
-    return stream(seed, "population", key, attempt).standard_normal(n)
+def normals(seed: int, key: str, n: int, attempt: int = 0, first: int = 1) -> Array:
+    """Standard normal numbers under a name of n patients numbered from ``first``; each has theirs whatever n is."""
+    return stream(seed, "population", key, attempt).standard_normal(first - 1 + n)[first - 1 :]
 
 
-def draw_covariates(n: int, disease: str, seed: int) -> pd.DataFrame:
-    """Covariates of ``n`` patients, and ``z_burden``, the standard normal number behind the tumour burden.
+def draw_covariates(n: int, disease: str, seed: int, first: int = 1) -> pd.DataFrame:
+    """Covariates of ``n`` patients numbered from ``first``; and ``z_burden``, the normal number behind the burden.
 
     Returns
     -------
@@ -75,20 +75,20 @@ def draw_covariates(n: int, disease: str, seed: int) -> pd.DataFrame:
         There is no such disease.
     """
     about = distribution(disease)
-    z_burden = normals(seed, "covariate burden", n)
+    z_burden = normals(seed, "covariate burden", n, first=first)
     columns: dict[str, Any] = {"disease": np.repeat(disease, n)}
     for name, entry in about["numeric"].items():
         shared = entry["burden"]
-        own = z_burden if shared == 1.0 else normals(seed, f"covariate {name}", n)
+        own = z_burden if shared == 1.0 else normals(seed, f"covariate {name}", n, first=first)
         z = shared * z_burden + np.sqrt(1.0 - shared**2) * own
-        z = _inside(z, entry, seed, name)
+        z = _inside(z, entry, seed, name, first)
         columns[name] = _value(z, entry)
         if name == "burden":
             z_burden = z
     for name, share in about["share"].items():
-        columns[name] = ndtr(normals(seed, f"covariate {name}", n)) < share
+        columns[name] = ndtr(normals(seed, f"covariate {name}", n, first=first)) < share
     for name, entry in about["count"].items():
-        beyond = -entry["mean_beyond"] * np.log(ndtr(normals(seed, f"covariate {name}", n)))
+        beyond = -entry["mean_beyond"] * np.log(ndtr(normals(seed, f"covariate {name}", n, first=first)))
         columns[name] = np.minimum(entry["least"] + np.floor(beyond), entry["most"]).astype(int)
     return pd.DataFrame(columns | {"z_burden": z_burden})
 
@@ -99,12 +99,12 @@ def _value(z: Array, entry: dict[str, Any]) -> Array:
     return np.asarray(entry["centre"] + entry["sd"] * z)
 
 
-def _inside(z: Array, entry: dict[str, Any], seed: int, name: str, attempts: int = 100) -> Array:
+def _inside(z: Array, entry: dict[str, Any], seed: int, name: str, first: int, attempts: int = 100) -> Array:
     """Draw again where the value is out of its limits."""
     for attempt in range(1, attempts + 1):
         value = _value(z, entry)
         out = (value < entry["low"]) | (value > entry["high"])
         if not out.any():
             return z
-        z = np.where(out, normals(seed, f"covariate {name}", len(z), attempt), z)
+        z = np.where(out, normals(seed, f"covariate {name}", len(z), attempt, first), z)
     raise AssertionError(f"the limits of {name} leave no room")  # a mistake in the table, found by its test

@@ -120,11 +120,16 @@ def multipliers(name: str, disease: str, fitted: Mapping[str, float] | None = No
     return made
 
 
-def draw_patients(n: int, name: str, disease: str, seed: int) -> pd.DataFrame:
-    """Covariates of patients 1 to n who get a product: those of the disease, product, target, dose, lymphodepletion."""
+def draw_patients(n: int, name: str, disease: str, seed: int, first: int = 1) -> pd.DataFrame:
+    """Covariates of n patients, numbered from ``first``, who get a product.
+
+    They are those of the disease, and product, target, dose, lymphodepletion.
+    """
     about = product(name)
-    table = draw_covariates(n, disease, seed)
-    without = ndtr(normals(seed, "covariate without_fludarabine", n)) < about.entry.get("without_fludarabine", 0.0)
+    table = draw_covariates(n, disease, seed, first)
+    without = ndtr(normals(seed, "covariate without_fludarabine", n, first=first)) < about.entry.get(
+        "without_fludarabine", 0.0
+    )
     return table.assign(
         product=name, costimulation=about.costimulation, target=about.target,
         without_fludarabine=without, bendamustine_lymphodepletion=False,

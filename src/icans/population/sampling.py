@@ -71,7 +71,7 @@ def effects() -> tuple[dict[str, Any], ...]:
 
 def individuals(
     table: ParameterTable, covariates: pd.DataFrame, seed: int, multipliers: Mapping[str, float] | None = None,
-    shifts: Mapping[str, float] | None = None,
+    shifts: Mapping[str, float] | None = None, first: int = 1,
 ) -> Individuals:  # fmt: skip
     """Parameters of the patients of ``covariates``.
 
@@ -80,12 +80,14 @@ def individuals(
     table
         The model's parameters.
     covariates
-        As of :func:`icans.population.covariates.draw_covariates`, for patients 1 to n.
+        As of :func:`icans.population.covariates.draw_covariates`, for n patients.
     multipliers
         Parameter -> factor on its typical value (product, disease, calibration). On a logit scale the odds are
         multiplied. Names that the model does not have (a module left out) are ignored if they are parameters at all.
     shifts
         Factor -> how far its mean lies from 0 (in SDs).
+    first
+        Number of the first of the patients.
 
     Raises
     ------
@@ -94,8 +96,10 @@ def individuals(
     """
     n = len(covariates)
     _check_covariates(covariates)
-    factors = {name: normals(seed, f"factor {name}", n) + (shifts or {}).get(name, 0.0) for name in factor_names()}
-    low = ndtr(normals(seed, "low expander", n)) < covariance()["low_expander"]["share"]
+    factors = {
+        name: normals(seed, f"factor {name}", n, first=first) + (shifts or {}).get(name, 0.0) for name in factor_names()
+    }
+    low = ndtr(normals(seed, "low expander", n, first=first)) < covariance()["low_expander"]["share"]
     values = np.empty((n, len(table)))
     axes: dict[str, Array] = {**factors, "z_burden": covariates["z_burden"].to_numpy(float)}
     redrawn: dict[str, int] = {}
@@ -108,7 +112,7 @@ def individuals(
         if class_ is not None:
             middle = middle + np.where(low, np.log(class_), 0.0)
         sd = 0.0 if fixed else row.iiv
-        column, own, again, set_ = _vary(row, middle, sd, factors, seed)
+        column, own, again, set_ = _vary(row, middle, sd, factors, seed, first)
         values[:, place] = column
         if sd > 0.0:
             axes[f"eta_{row.name}"] = own
@@ -176,7 +180,7 @@ def _covariate_part(row: Parameter, covariates: pd.DataFrame, middle: Array) -> 
 
 
 def _vary(
-    row: Parameter, middle: Array, sd: float, factors: Mapping[str, Array], seed: int
+    row: Parameter, middle: Array, sd: float, factors: Mapping[str, Array], seed: int, first: int
 ) -> tuple[Array, Array, int, int]:
     """Values within bounds, the own deviations, how many were drawn again, how many were set to a bound."""
     n = len(middle)
@@ -187,14 +191,14 @@ def _vary(
     mine = loadings(row.name)
     shared = sum((load * factors[name] for name, load in mine.items()), np.zeros(n))
     rest = np.sqrt(1.0 - sum(load**2 for load in mine.values()))
-    own = normals(seed, f"eta {row.name}", n)
+    own = normals(seed, f"eta {row.name}", n, first=first)
     value = _backward(row, middle + sd * (shared + rest * own))
     out = (value < row.lower) | (value > row.upper)
     again = int(out.sum())
     for attempt in range(1, ATTEMPTS + 1):
         if not out.any():
             break
-        own = np.where(out, normals(seed, f"eta {row.name}", n, attempt), own)
+        own = np.where(out, normals(seed, f"eta {row.name}", n, attempt, first), own)
         value = np.where(out, _backward(row, middle + sd * (shared + rest * own)), value)
         out = (value < row.lower) | (value > row.upper)
     return np.clip(value, row.lower, row.upper), own, again, int(out.sum())

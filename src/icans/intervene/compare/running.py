@@ -78,14 +78,39 @@ def run_strategies(
 
     Parameters
     ----------
-    groups
-        Products, diseases and numbers of patients.
     executor
         Where chunks run; here, one after the other, if None.
+    groups, strategies, seed, ward, forecasts, chunk
+        See :func:`tasks_for`.
+
+    Raises
+    ------
+    ModelError
+        See :func:`tasks_for`.
+    """
+    tasks = tasks_for(groups, strategies, seed, ward=ward, forecasts=forecasts, chunk=chunk)
+    tables = (executor or Serial()).map(run_task, tasks, "strategies")
+    return join(tables, {s.name: s for s in tasks[0].strategies}, seed)
+
+
+def tasks_for(
+    groups: Group | Sequence[Group], strategies: Mapping[str, Strategy] | Sequence[Strategy], seed: int = 1, *,
+    ward: Ward | None = None, forecasts: LandmarkForecasts | None = None, chunk: int = CHUNK,
+) -> list[Task]:  # fmt: skip
+    """The chunks of a comparison, each for :func:`run_task`; :func:`join` puts their tables together.
+
+    They are the items of an array job (:mod:`icans.core.shards`), too.
+
+    Parameters
+    ----------
+    groups
+        Products, diseases and numbers of patients.
     ward
         The laboratory; by default that of ``assays.toml`` with the seed of the patients.
     forecasts
         For rules on forecasts; fitted to other patients of the same groups if None and a rule asks for one.
+    chunk
+        Patients of a chunk.
 
     Raises
     ------
@@ -98,9 +123,7 @@ def run_strategies(
     lab = ward or Ward(seed=seed)
     if forecasts is None and any(s.forecasts for s in listed):
         forecasts = LandmarkForecasts.for_groups(several, listed, seed, lab)
-    tasks = [Task(part, listed, seed, lab, forecasts) for group in several for part in parts_of(group, chunk)]
-    tables = (executor or Serial()).map(run_task, tasks, "strategies")
-    return join(tables, {s.name: s for s in listed}, seed)
+    return [Task(part, listed, seed, lab, forecasts) for group in several for part in parts_of(group, chunk)]
 
 
 def parts_of(group: Group, chunk: int = CHUNK) -> list[Group]:
