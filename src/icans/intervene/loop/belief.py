@@ -64,11 +64,11 @@ class Library:
 
 def make_library(
     members: int, product: str, disease: str, drugs: tuple[str, ...], *, seed: int, first: int, horizon_d: float,
-    threads: int = 1,
+    rtol: float = 1e-3, threads: int = 1,
 ) -> Library:  # fmt: skip
     """A library of patients ``first`` on of the calibrated population: others than those who are treated."""
     people = cast(members, product, disease, seed, drugs=drugs, first=first)
-    world = make_world(people, drugs=drugs, seed=seed, threads=threads)
+    world = make_world(people, drugs=drugs, seed=seed, rtol=rtol, threads=threads)
     went = world.branch(np.arange(members)).hidden.step(horizon_d * 24.0)
     levels, severities = _predicted(world, np.concatenate([world.now[:, None], went.values], axis=1))
     return Library(
