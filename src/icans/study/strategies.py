@@ -1,0 +1,179 @@
+"""``icans strategies``: a comparison in; tables, figures and one page out. All of it is synthetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from icans.core.execute import Executor, Processes, Serial
+from icans.core.files import atomic_folder, atomic_path, sha256, write_json
+from icans.core.progress import stage
+from icans.core.provenance import code_digest, now, versions
+from icans.intervene.compare.results import StrategyResults
+from icans.intervene.compare.running import Group, run_strategies
+from icans.intervene.compare.sensitivity import ASSUMED, tornado
+from icans.intervene.compare.summary import differences, pareto, summary
+from icans.intervene.compare.value import Decision, decision_curve, latency_sweep
+from icans.intervene.strategy.reading import strategies
+from icans.report import format as fmt
+from icans.report.model import RunInfo
+from icans.report.strategies import StrategiesPage, write_strategies
+from icans.study.outputs import MARK, check_target
+from icans.study.strategies_config import Comparison
+
+PAGE = "strategies.html"
+#: Patients of the extra questions where the file does not say.
+FEW, SOME = 300, 500
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison found. ``folder`` is None where nothing was written."""
+
+    comparison: Comparison
+    results: StrategyResults
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain JSON values."""
+        kept = self.tables["differences"].query("measure in ['icans_3', 'response', 'icu_days', 'death']")
+        return {
+            "ok": True, "synthetic": True, "name": self.comparison.name, "reference": self.comparison.reference,
+            "patients": self.comparison.patients, "seed": self.comparison.seed,
+            "strategies": {n: s.title for n, s in self.comparison.strategies.items()},
+            "per_1000": kept.to_dict("records"), "pareto": self.tables["pareto"].to_dict("records"),
+            "folder": None if self.folder is None else str(self.folder),
+        }  # fmt: skip
+
+    def text(self) -> str:
+        """The result for people."""
+        lines = [f"{self.comparison.name}: {self.comparison.patients} virtual (synthetic) patients, "
+                 f"against {self.comparison.strategies[self.comparison.reference].title}"]  # fmt: skip
+        told = self.tables["differences"].set_index(["strategy", "measure"])
+        for name, one in self.comparison.strategies.items():
+            if name == self.comparison.reference:
+                continue
+            parts = []
+            for measure, word in (("icans_3", "severe ICANS"), ("icu_days", "ICU days"), ("death", "deaths"),
+                                  ("response", "responses")):  # fmt: skip
+                row = told.loc[(name, measure)]
+                value, low, high = (float(row[c]) for c in ("difference", "low", "high"))
+                parts.append(f"{word} {value:+.1f} ({low:+.1f} to {high:+.1f})")
+            lines.append(f"  {one.title}: per 1,000 patients {', '.join(parts)}")
+        lines.append("  Research use only; a statement about a model, no advice on treatment.")
+        if self.folder is not None:
+            lines.append(f"page: {self.folder / PAGE}")
+        return "\n".join(lines)
+
+
+def compare_strategies(
+    comparison: Comparison, *, output: Path | None = None, overwrite: bool = False, workers: int | None = 1,
+    command: str = "",
+) -> Compared:  # fmt: skip
+    """Run a comparison and, with ``output``, write its results folder.
+
+    Raises
+    ------
+    ModelError
+        Strategies that are not for a product.
+    FileExistsError
+        The folder exists and may not be replaced; told before anything is computed.
+    """
+    if output is not None:
+        check_target(output, overwrite)
+    started = now()
+    executor: Executor = Serial() if workers == 1 else Processes(workers)
+    with stage("simulating the strategies"):
+        found = run_strategies(comparison.groups, comparison.strategies, comparison.seed, executor=executor)
+    tables = {
+        "summary": summary(found), "differences": differences(found, comparison.reference),
+        "by_group": differences(found, comparison.reference, ["product", "disease", "risk"]),
+        "pareto": pareto(found, seed=comparison.seed),
+    }  # fmt: skip
+    tables |= _extra(comparison, executor)
+    done = Compared(comparison, found, tables, output)
+    if output is not None:
+        with stage("writing the results"):
+            _write(done, output, overwrite, started, command)
+    return done
+
+
+def _extra(comparison: Comparison, executor: Executor) -> dict[str, pd.DataFrame]:
+    made: dict[str, pd.DataFrame] = {}
+    reference = comparison.strategies[comparison.reference]
+    first = comparison.groups[0]
+
+    def group(asked: Any, otherwise: int) -> Group:
+        return Group(first.product, first.disease, int(asked.get("patients", min(first.n, otherwise))))
+
+    if comparison.latency:
+        asked = comparison.latency
+        with stage("latency"):
+            made["latency"] = latency_sweep(group(asked, SOME), asked["strategy"], reference, comparison.seed,
+                                            latencies_h=asked["hours"], executor=executor)  # fmt: skip
+    if comparison.decision:
+        asked = comparison.decision
+        decision = Decision(asked["treat"], reference, tuple(asked["results"]), float(asked.get("at_h", 72.0)),
+                            int(asked.get("grade", 3)))  # fmt: skip
+        with stage("decision"):
+            made["decision"] = decision_curve(group(asked, SOME), decision, comparison.seed,
+                                              latencies_h=asked["hours"], executor=executor)  # fmt: skip
+    if comparison.sensitivity:
+        asked = comparison.sensitivity
+        with stage("sensitivity"):
+            parts = [tornado(group(asked, FEW), s, reference, comparison.seed, factor=float(asked.get("factor", 2.0)),
+                             statuses=tuple(asked.get("statuses", ASSUMED)), executor=executor).assign(strategy=s.name)
+                     for s in asked["strategies"]]  # fmt: skip
+        made["sensitivity"] = pd.concat(parts, ignore_index=True)
+    return made
+
+
+def _write(done: Compared, output: Path, overwrite: bool, started: str, command: str) -> None:
+    info = RunInfo(config=done.comparison.text, command=command, seed=done.comparison.seed, started=started,
+                   finished=now(), versions=versions())  # fmt: skip
+    page = StrategiesPage(done.comparison.name, done.comparison.question, done.comparison.reference,
+                          done.comparison.strategies, done.comparison.groups, done.tables, info)  # fmt: skip
+    with atomic_folder(output, overwrite=overwrite) as temporary:
+        for name, table in {**done.tables, "outcomes": done.results.table}.items():
+            with atomic_path(temporary / "tables" / f"{name}.parquet") as target:
+                table.assign(synthetic=True).to_parquet(target)
+        write_strategies(page, temporary / PAGE)
+        outputs = {str(p.relative_to(temporary)): sha256(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
+        write_json(temporary / MARK, {
+            **done.as_dict(), "code": code_digest(), "outputs": outputs, "started": started, "finished": info.finished,
+            "versions": versions(),
+        })  # fmt: skip
+
+
+def listing() -> dict[str, Any]:
+    """Every strategy of the library, in words."""
+    return {name: {"title": s.title, "kind": s.kind, "hypothetical": s.hypothetical, "words": s.describe(),
+                   "evidence": s.evidence, "source": s.source, "status": s.status}
+            for name, s in strategies().items()}  # fmt: skip
+
+
+def listing_text() -> str:
+    """The same for people: name, kind and label."""
+    width = max(map(len, strategies()))
+    return "\n".join(f"{name:{width}}  {s.kind:12}  {s.title}" for name, s in strategies().items())
+
+
+def words(names: list[str]) -> str:
+    """Plain words of some strategies, with evidence and source."""
+    from icans.intervene.strategy.reading import strategy
+
+    parts = []
+    for name in names:
+        one = strategy(name)
+        told = f"Seen: {one.evidence} " if one.evidence else ""
+        parts.append(f"{name}\n{one.describe()}\n{told}Source ({one.status}): {one.source}.")
+    return "\n\n".join(parts)
+
+
+def count(n: int) -> str:
+    """Patients, for people."""
+    return fmt.plural(n, "patient")
