@@ -12,6 +12,8 @@ from icans.cli.merge import merge
 from icans.cli.mri import mri
 from icans.cli.options import ShardText, Where
 from icans.cli.shell import answer, guarded
+from icans.cli.strategies import strategies
+from icans.cli.trial import trial
 
 app = typer.Typer(
     name="icans",
@@ -23,7 +25,9 @@ app = typer.Typer(
 
 app.command()(eeg)
 app.command()(mri)
+app.command()(strategies)
 app.command()(merge)
+app.command()(trial)
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
