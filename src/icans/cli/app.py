@@ -13,6 +13,7 @@ from icans.cli.mri import mri
 from icans.cli.options import ShardText, Where
 from icans.cli.shell import answer, guarded
 from icans.cli.strategies import strategies
+from icans.cli.whatif import whatif
 from icans.cli.trial import trial
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(eeg)
 app.command()(mri)
 app.command()(strategies)
+app.command()(whatif)
 app.command()(merge)
 app.command()(trial)
 
