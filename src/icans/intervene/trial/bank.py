@@ -22,9 +22,10 @@ from icans.core.provenance import package_version
 from icans.core.resume import Checkpoints
 from icans.intervene.trial.checks import CONDITION
 from icans.intervene.trial.design import ArmSection, PatientsSection
+from icans.intervene.trial.treat import Course, course, known_strategies
 from icans.population import artefact
-from icans.population.arms import Arm
 from icans.population.observe import first_crossing
+from icans.population.quantities import HOURS_PER_DAY
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -108,8 +109,6 @@ def make_bank(patients: PatientsSection, arms: tuple[ArmSection, ...], seed: int
 
 
 def _stored(arm: ArmSection, patients: PatientsSection, seed: int, folder: Path | None) -> Bank:
-    from icans.intervene.trial.treat import course, known_strategies
-
     def work() -> Bank:
         with stage(f"virtual patients: {arm.name}"):
             return of_course(course(arm, patients, seed), arm.name)
@@ -123,18 +122,18 @@ def _stored(arm: ArmSection, patients: PatientsSection, seed: int, folder: Path 
     return Checkpoints(folder, key).step(name, work)
 
 
-def of_course(arm: Arm, label: str) -> Bank:
+def of_course(arm: Course, label: str) -> Bank:
     """The part of a bank that one arm fills."""
     reach, peak, day = {}, {}, {}
     for toxicity, output in SEVERITY.items():
         series = np.where(arm.ok[:, None], arm.series[output], 0.0).astype(float)
-        times = np.asarray(arm.days)
+        times = np.asarray(arm.times_h) / HOURS_PER_DAY
         first = np.stack([first_crossing(times, series, level) for level in LADDER], axis=1)
         reach[toxicity] = np.where(np.isnan(first), np.inf, first).astype(np.float32)[None]
         peak[toxicity] = series.max(axis=1)[None]
         day[toxicity] = times[series.argmax(axis=1)][None]
     drive = np.where(arm.ok[:, None], arm.series["iechs_drive"], 0.0).astype(float)
-    onset = first_crossing(arm.days, drive, artefact.read().readings.cut["iechs"])
+    onset = first_crossing(np.asarray(arm.times_h) / HOURS_PER_DAY, drive, artefact.read().readings.cut["iechs"])
     iechs = np.where(np.isnan(onset), np.inf, onset)[None]
     return Bank((label,), arm.patients.reset_index(drop=True), reach, peak, day, iechs, arm.ok)
 

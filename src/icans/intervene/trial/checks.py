@@ -68,20 +68,22 @@ def _arms(design: TrialDesign) -> Iterator[Problem]:
         if arm.regimen and arm.regimen not in care.tables()["regimen"]:
             yield _named(f"arms.{i}.regimen", "regimen", arm.regimen, care.tables()["regimen"])
         if arm.strategy is not None:
-            yield from _strategy(i, arm.strategy)
+            yield from _strategy(design, i, arm.strategy)
         if arm.grades is not None and abs(sum(arm.grades) - 1.0) > 1e-6:
             yield _say(f"arms.{i}.grades", arm.grades, "chances that add up to 1", "Correct them.")
 
 
-def _strategy(i: int, name: str) -> Iterator[Problem]:
-    from icans.intervene.trial.treat import known_strategies, runs_in_one_call
+def _strategy(design: TrialDesign, i: int, name: str) -> Iterator[Problem]:
+    from icans.intervene.trial.treat import known_strategies, product_problems
 
-    known = known_strategies()
+    known, product = known_strategies(), design.patients.product
     if name not in known:
         yield _named(f"arms.{i}.strategy", "strategy", name, known)
-    elif not runs_in_one_call(known[name]):
-        yield _say(f"arms.{i}.strategy", name, "a strategy whose rules wait for grades only",
-                   "Rules on results and forecasts need the stepped simulation.")  # fmt: skip
+    elif product in products():
+        yield from (
+            replace(p, file="design", column=f"arms.{i}.strategy", value=p.value or name)
+            for p in product_problems(known[name], str(product))
+        )
 
 
 def _patients(design: TrialDesign) -> Iterator[Problem]:

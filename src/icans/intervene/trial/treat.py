@@ -1,16 +1,17 @@
-"""Virtual patients under the strategy of an arm: one call of the solver for the arm."""
+"""Virtual patients under the strategy of an arm: one simulation of the arm, patient i the same person in every arm."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
-from icans.mechanism.doses import Dose
+from icans.core.errors import Problem
 from icans.population import arms, artefact
-from icans.population import care as cares
-from icans.population.products import product as product_named
 
 if TYPE_CHECKING:
     from icans.intervene.strategy.strategy import Strategy
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
 
 #: What is kept of a course: latent severities and the drive of hyperinflammation.
 KEPT = ("encephalopathy", "crs_severity", "iechs_drive")
-REGIONS = ("brain",)
-#: Surface of a typical patient, m2, for doses that are given by it upon a sign.
-TYPICAL_M2 = 1.9
+#: Hours at which courses under a strategy are kept; its rounds are on multiples of 6 h.
+TIMES_H = np.arange(0.0, 35 * 24.0 + 1.0, 6.0)
 
 
 def known_strategies() -> Mapping[str, Strategy]:
@@ -30,37 +30,52 @@ def known_strategies() -> Mapping[str, Strategy]:
     return strategies()
 
 
-def runs_in_one_call(strategy: Strategy) -> bool:
-    """Whether every rule waits for a grade alone, so that the solver's own triggers carry it out."""
-    return strategy.one_call
+def product_problems(strategy: Strategy, product: str) -> list[Problem]:
+    """Why a strategy is not for a product."""
+    from icans.intervene.strategy.checks import product_problems as of_product
+
+    return of_product(strategy, (product,))
 
 
-def course(arm: ArmSection, patients: PatientsSection, seed: int) -> arms.Arm:
-    """The courses of the bank's patients under an arm; patient i is the same person in every arm."""
+@dataclass(frozen=True)
+class Course:
+    """What happened in an arm: people, hours, series of :data:`KEPT` of shape (n, T), and whose could be computed."""
+
+    patients: pd.DataFrame
+    times_h: npt.NDArray[np.float64]
+    series: Mapping[str, npt.NDArray[np.float32]]
+    ok: npt.NDArray[np.bool_]
+
+
+def course(arm: ArmSection, patients: PatientsSection, seed: int) -> Course:
+    """The courses of the bank's patients under an arm.
+
+    Raises
+    ------
+    ModelError
+        The strategy is not for the product.
+    NotEstimableError
+        Its rules ask for a forecast that cannot be fitted.
+    """
+    product, disease = str(patients.product), str(patients.disease)
+    if arm.strategy is not None:
+        return _under(known_strategies()[arm.strategy], product, disease, patients.bank, seed)
     calibration = artefact.read()
-    key = arms.Key(str(patients.product), str(patients.disease), arm.care or "none", arm.regimen)
-    if arm.strategy is None:
-        return arms.run(key, patients.bank, seed, calibration.factors, calibration.readings, outputs=KEPT)
-    return _under(known_strategies()[arm.strategy], key, patients.bank, seed, calibration)
+    key = arms.Key(product, disease, arm.care or "none", arm.regimen)
+    found = arms.run(key, patients.bank, seed, calibration.factors, calibration.readings, outputs=KEPT)
+    return Course(found.patients, found.times_h, found.series, found.ok)
 
 
-def _under(strategy: Strategy, key: arms.Key, n: int, seed: int, calibration: artefact.Calibration) -> arms.Arm:
-    from icans.mechanism.engine.simulate import simulate
-    from icans.mechanism.patient import patient_model
+def _under(strategy: Strategy, product: str, disease: str, n: int, seed: int) -> Course:
+    from icans.intervene.compare.arm import run_course
+    from icans.intervene.compare.running import Group, tasks_for
 
-    model = patient_model(strategy.drugs, regions=REGIONS)
-    people, mine = arms.draw(key, n, seed, calibration.factors, model)
-    weights = cares.tables()["typical_weight_kg"]
-    typical = weights.get(key.disease, weights["adult"])
-    parts = strategy.cells or product_named(key.product).parts
-    doses = [
-        [*(Dose(hour, "car_t", cells * share, "cells") for hour, share in parts), *strategy.given(float(weight))]
-        for weight, cells in zip(people["weight_kg"].to_numpy(), people["cells"].to_numpy())
-    ]
-    found = simulate(
-        model, mine.values, doses, arms.TIMES_H, outputs=KEPT, rtol=arms.RTOL,
-        triggers=strategy.triggers(calibration.readings, typical, TYPICAL_M2),
+    group = Group(product, disease, n)
+    task = tasks_for(group, [strategy], seed, chunk=n)[0]
+    fitted = task.forecasts if strategy.forecasts else None
+    people = group.draw(seed, strategy.drugs)
+    found = run_course(
+        strategy, people, artefact.read().readings, KEPT, ward=task.ward, times_h=TIMES_H, threads=None,
+        forecaster=None if fitted is None else fitted.predict, analytes=() if fitted is None else fitted.analytes,
     )  # fmt: skip
-    series = {name: np.asarray(found[name], dtype=np.float32) for name in KEPT}
-    ok = np.asarray(np.isfinite(series[KEPT[0]]).all(axis=1))
-    return arms.Arm(key, people, mine, arms.TIMES_H, series, ok, getattr(found, "failures", None))
+    return Course(people.covariates, TIMES_H, found.series, found.ok)
