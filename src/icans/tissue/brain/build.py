@@ -1,8 +1,10 @@
 """A square of one region as a tissue: who is there, what they do, which rules they follow.
 
-Levels are those above health, so that rest is a steady state: nothing is made until something comes from blood. Rates
-come per hour from ``parameters.toml`` and go per minute to the agents. Where a cell's uptake or release has no number
-of its own, it is such that all cells of a kind together give the calibrated production of the patient model.
+Levels are those above health, so that rest is a steady state: nothing is made until something comes from blood.
+Microglia are primed by what comes from outside the brain (IL-6 from blood, followed apart as IL6B; interferon gamma;
+leaked protein) and activated from there, faster by what glia make: as in the patient model, glia do not start alone.
+Rates come per hour from ``parameters.toml`` and go per minute to the agents. Where a cell's uptake or release has no
+number of its own, all cells of a kind together give the calibrated production of the patient model.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from icans.tissue.field.field import Field
 from icans.tissue.field.grid import Array, Grid, Medium, Substance, perivascular_flow, problem
 from icans.tissue.parameters import Numbers, Region, SubstanceData, numbers, values
 
-VESSEL, MICROGLIA, ACTIVE, ASTROCYTE, REACTIVE, NEURON, T_CELL = (
-    "vessel", "microglia", "active microglia", "astrocyte", "reactive astrocyte", "neuron", "CAR T",
+VESSEL, MICROGLIA, PRIMED, ACTIVE, ASTROCYTE, REACTIVE, NEURON, T_CELL = (
+    "vessel", "microglia", "primed microglia", "active microglia", "astrocyte", "reactive astrocyte", "neuron", "CAR T",
 )  # fmt: skip
 
 #: Permeability-surface product of albumin of the intact barrier over the brain's fluid, 1/h: 0.021 mL/h over 261 mL
@@ -157,6 +159,8 @@ def _kinds(counts: Counts, grid: Grid, v: Mapping[str, float], data: Numbers) ->
         Kind(VESSEL, {**vessel, "unplugging rate": v["unplugging"] / 60, "pericyte repair rate": 1 / 72 / 60},
              movable=False, vessel=True),
         Kind(MICROGLIA, {**still, **takes}),
+        Kind(PRIMED, {**still, **takes, f"transform to {MICROGLIA}": v["microglia_off"] / 60,
+                      f"transform to {ACTIVE}": v["microglia_on"] / v["gain"] / 60}),
         Kind(ACTIVE, {**still, **takes, **active, f"transform to {MICROGLIA}": v["microglia_off"] / 60}),
         Kind(ASTROCYTE, {**still, **takes, "GLU uptake": glutamate * hypoxic}),
         Kind(REACTIVE, {**still, **takes, **reactive, "GLU uptake": glutamate * hypoxic * spared,
@@ -187,10 +191,10 @@ def _rules(counts: Counts, grid: Grid, v: Mapping[str, float], data: Numbers) ->
         rules.append(
             Rule(ASTROCYTE, name, "increases", f"transform to {REACTIVE}", v["astrocyte_on"] / 60, half[name], n)
         )
-    for name in ("IL6", "IL1B", "TNF", "IFNG", "LEAK"):
-        rules.append(
-            Rule(MICROGLIA, name, "increases", f"transform to {ACTIVE}", v["microglia_on"] / 60, half[name], n)
-        )
+    for name in ("IL6B", "IFNG", "LEAK"):
+        rules.append(Rule(MICROGLIA, name, "increases", f"transform to {PRIMED}", v["priming"] / 60, half[name], n))
+    for name in ("IL6", "IL1B", "TNF"):
+        rules.append(Rule(PRIMED, name, "increases", f"transform to {ACTIVE}", v["microglia_on"] / 60, half[name], n))
     for kind, share in ((ASTROCYTE, 1.0), (REACTIVE, 1 - v["glutamate_reactive"])):
         rules.append(Rule(kind, "perfusion", "increases", "GLU uptake", glutamate * share, 0.75, 0.5, shape="linear"))
     rules.append(Rule(NEURON, "GLU", "increases", "damage rate", v["toxicity"] / 60, half["GLU"] / v["half"], 2.0))

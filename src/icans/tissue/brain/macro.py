@@ -14,7 +14,17 @@ import numpy.typing as npt
 
 from icans.core.errors import ModelError
 from icans.tissue.agents.model import Tissue
-from icans.tissue.brain.build import ACTIVE, ASTROCYTE, MICROGLIA, NEURON, REACTIVE, T_CELL, UM3_PER_ML, brain_tissue
+from icans.tissue.brain.build import (
+    ACTIVE,
+    ASTROCYTE,
+    MICROGLIA,
+    NEURON,
+    PRIMED,
+    REACTIVE,
+    T_CELL,
+    UM3_PER_ML,
+    brain_tissue,
+)
 from icans.tissue.field.grid import Array, problem
 from icans.tissue.parameters import Region
 
@@ -81,7 +91,8 @@ class BrainCourse:
     ``level`` pg/mL; ``production`` by glia and T cells and ``influx`` from blood, pg/mL/h; ``clearance``: effective
     loss, 1/h (NaN without substance); ``injury``: neurons' damage, dead ones as 1, mean of the smaller of it and 1;
     ``dead``, ``active``, ``reactive``: shares of neurons, microglia, astrocytes; ``plugged``, ``pericyte_loss``: of
-    vessels; ``t_cells``: per mm3. LEAK is in % of plasma's albumin, GLU in the relative unit of the patient model.
+    vessels; ``t_cells``: per mm3. IL6 is that made in the tissue, IL6B that from blood. LEAK is in % of plasma's
+    albumin, GLU in the relative unit of the patient model.
     """
 
     region: str
@@ -103,10 +114,10 @@ class BrainCourse:
         """Mean over time from an hour on."""
         return np.asarray(getattr(self, what)[self.time_h >= since_h].mean(axis=0))
 
-    def amplification(self, substance: str = "IL6") -> float:
-        """What the tissue makes over what blood brings, both summed over time; inf where blood brings nothing."""
-        s = self.substances.index(substance)
-        made, came = float(self.production[:, s].sum()), float(self.influx[:, s].sum())
+    def amplification(self) -> float:
+        """IL-6 that the tissue makes over that which blood brings, both summed; inf where blood brings nothing."""
+        made = float(self.production[:, self.substances.index("IL6")].sum())
+        came = float(self.influx[:, self.substances.index("IL6B")].sum())
         return made / came if came > 0 else np.inf
 
 
@@ -166,8 +177,9 @@ def run_brain(
 
 def _drive(tissue: Tissue, macro: MacroInput, hour: float) -> None:
     plasma, barrier, circulating = macro.at(hour, tissue.field.names)
-    if "LEAK" in tissue.field.names:
-        plasma[tissue.field.names.index("LEAK")] = 100.0
+    names = tissue.field.names
+    plasma[names.index("LEAK")] = 100.0
+    plasma[names.index("IL6B")], plasma[names.index("IL6")] = plasma[names.index("IL6")], 0.0
     tissue.plasma[:] = plasma
     tissue.circulating[tissue.names.kinds.index(T_CELL)] = circulating
     tissue.cells["barrier"][tissue.of("vessel")] = barrier
@@ -190,7 +202,7 @@ def _look(tissue: Tissue, neurons: int) -> dict[str, npt.ArrayLike]:
     alive = tissue.of(NEURON) & (cells["state"] == 0)
     dead = 1 - alive.sum() / neurons
     vessels = tissue.of("vessel")
-    glia = {kind: tissue.count(kind) for kind in (MICROGLIA, ACTIVE, ASTROCYTE, REACTIVE)}
+    glia = {kind: tissue.count(kind) for kind in (MICROGLIA, PRIMED, ACTIVE, ASTROCYTE, REACTIVE)}
     return {
         "time_h": tissue.time_min / 60,
         "level": flat.mean(axis=1),
@@ -198,7 +210,7 @@ def _look(tissue: Tissue, neurons: int) -> dict[str, npt.ArrayLike]:
         "influx": came,
         "injury": (np.minimum(cells["damage"][alive], 1.0).sum() + neurons - alive.sum()) / neurons,
         "dead": dead,
-        "active": glia[ACTIVE] / (glia[ACTIVE] + glia[MICROGLIA]),
+        "active": glia[ACTIVE] / (glia[ACTIVE] + glia[PRIMED] + glia[MICROGLIA]),
         "reactive": glia[REACTIVE] / (glia[REACTIVE] + glia[ASTROCYTE]),
         "plugged": float((cells["plugged"][vessels] != 0).mean()),
         "pericyte_loss": float(1 - cells["pericyte"][vessels].mean()),
