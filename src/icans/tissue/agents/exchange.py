@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
+from icans.tissue.agents.kernel import kernel
 
 #: um3 in a mL.
 UM3_PER_ML = 1e12
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cell_rates(
     lo: int, hi: int, substances: int, first: int, volume: Any, plugged: Any, plasma: Any, voxel_um3: float,
     fluid_um3: float, behaviour: Any, made: Any, lost: Any,
@@ -37,7 +37,7 @@ def cell_rates(
             lost[s, i] = gives + behaviour[uptake, i] * share + open_ps
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def voxels_of(lo: int, hi: int, x: Any, h: float, shape: Any, voxel: Any) -> None:
     """Flat index of the voxel of cells lo … hi-1 in (z, y, x) order; shape is (nx, ny, nz)."""
     for i in range(lo, hi):
@@ -47,7 +47,7 @@ def voxels_of(lo: int, hi: int, x: Any, h: float, shape: Any, voxel: Any) -> Non
         voxel[i] = (c * shape[1] + b) * shape[0] + a
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def deposit(lo: int, hi: int, n: int, voxel: Any, made: Any, lost: Any, production: Any, loss: Any) -> None:
     """Sum the cells' rates of substances lo … hi-1 over voxels, in the order of the cells: (substances, voxels)."""
     for s in range(lo, hi):

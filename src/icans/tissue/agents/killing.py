@@ -10,15 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from icans.tissue.agents import names as nm
-from icans.tissue.agents.philox import ATTACH, KILL, uniforms
+from icans.tissue.agents.kernel import kernel
+from icans.tissue.agents.philox import ATTACH, EATS, KILL, uniforms
 
 HOLD, KILLS, LETS_GO = 0, 1, 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _neighbours(
     i: int, mark: float, kind: Any, state: Any, x: Any, radius: Any, held: Any, behaviour: Any, attack: int, seize: Any,
     alone: Any, start: Any, order: Any, where: Any, shape: Any,
@@ -48,7 +48,7 @@ def _neighbours(
     return total, found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def engage(
     lo: int, hi: int, dt: float, step: int, seed: int, identity: Any, kind: Any, state: Any, x: Any, radius: Any,
     partner: Any, held: Any, behaviour: Any, attack: int, attacker: Any,
@@ -80,7 +80,7 @@ def engage(
                 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def strike(n: int, dt: float, kind: Any, state: Any, partner: Any, held: Any, damage: Any, clock: Any, behaviour: Any,
            alone: Any, act: Any, chosen: Any, kills: Any) -> None:  # fmt: skip
     """Carry out what the effectors decided, in order; ``kills`` (kinds, kinds) counts who killed whom."""
@@ -102,3 +102,29 @@ def strike(n: int, dt: float, kind: Any, state: Any, partner: Any, held: Any, da
         elif chosen[i] >= 0 and not (alone[kind[i]] and held[chosen[i]] > 0):
             partner[i] = chosen[i]
             held[chosen[i]] += 1
+
+
+@kernel
+def eat(
+    lo: int, hi: int, dt: float, step: int, seed: int, identity: Any, state: Any, x: Any, radius: Any, behaviour: Any,
+    start: Any, order: Any, where: Any, shape: Any, chosen: Any,
+) -> None:  # fmt: skip
+    """Which dead neighbour each live cell of lo … hi-1 takes up in dt minutes: ``chosen`` (room,), -1 for none."""
+    nx, ny, nz = shape[0], shape[1], shape[2]
+    for i in range(lo, hi):
+        chosen[i] = -1
+        rate = behaviour[nm.EAT, i]
+        if state[i] or rate == 0.0 or uniforms(seed, identity[i], step, EATS)[0] >= 1.0 - np.exp(-rate * dt):
+            continue
+        w, best = where[i], np.inf
+        bx, by, bz = w % nx, (w // nx) % ny, w // (nx * ny)
+        for c in range(max(bz - 1, 0), min(bz + 2, nz)):
+            for b in range(max(by - 1, 0), min(by + 2, ny)):
+                row = (c * ny + b) * nx
+                for at in range(start[row + max(bx - 1, 0)], start[row + min(bx + 2, nx)]):
+                    j = order[at]
+                    dx, dy, dz = x[0, i] - x[0, j], x[1, i] - x[1, j], x[2, i] - x[2, j]
+                    reach = behaviour[nm.REACH, i] * radius[i] + behaviour[nm.REACH, j] * radius[j]
+                    d2 = dx * dx + dy * dy + dz * dz
+                    if state[j] and d2 < reach * reach and d2 < best:
+                        best, chosen[i] = d2, j

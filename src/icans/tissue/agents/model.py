@@ -19,7 +19,7 @@ from icans.tissue.agents import names as nm
 from icans.tissue.agents.births import divide, enter, place_free
 from icans.tissue.agents.cells import Cells, memory_bytes
 from icans.tissue.agents.exchange import cell_rates, deposit, voxels_of
-from icans.tissue.agents.killing import engage, strike
+from icans.tissue.agents.killing import eat, engage, strike
 from icans.tissue.agents.kinds import Kind, Table, tabulate
 from icans.tissue.agents.motion import advance, forces, sort_boxes
 from icans.tissue.agents.names import Names
@@ -239,6 +239,13 @@ class Tissue:
             c["pace"], self.table.clock, self.table.life, self._event, self._enters,
         )  # fmt: skip
         event, enters = self._event[:n].copy(), self._enters[:n].copy()
+        if self._does(nm.EAT):
+            t.over(
+                eat, n, self.steps.phenotype_min, self.step_count, self.seed, c["identity"], c["state"], c["x"],
+                c["radius"], self.cells.behaviour, self._start, self._order, self._where, self._boxes_shape,
+                self._chosen,
+            )  # fmt: skip
+            event[self._chosen[:n][self._chosen[:n] >= 0]] = GOES
         divide(self, event)
         enter(self, enters)
         self._boxes()
@@ -280,6 +287,10 @@ class Tissue:
             cell_rates, n, len(self.plasma), self.names.behaviour_block("{} secretion"), volume, c["plugged"],
             self.plasma, voxel, voxel * self.steps.fluid_share, self.cells.behaviour, self._made, self._lost,
         )  # fmt: skip
+
+    def _does(self, behaviour: int) -> bool:
+        """Whether any kind does this, by itself or by a rule."""
+        return bool(self.table.base[:, behaviour].any() or (self.compiled.index[:, 1] == behaviour).any())
 
     @property
     def _attackers(self) -> npt.NDArray[np.bool_]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from icans.tissue.agents.kernel import kernel
 from icans.tissue.agents.names import ADHESION, BIAS, PERSISTENCE, PREY, REACH, REPULSION, SPEED
 from icans.tissue.agents.philox import MOVE, uniforms
 
@@ -18,7 +18,7 @@ from icans.tissue.agents.philox import MOVE, uniforms
 PRESSURE_SCALE = 0.027288820670331
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def box_of(x: Any, i: int, box: float, shape: Any) -> int:
     """Index of the box in which a cell lies; the last box takes what lies on the far face."""
     a = min(max(int(x[0, i] / box), 0), shape[0] - 1)
@@ -27,7 +27,7 @@ def box_of(x: Any, i: int, box: float, shape: Any) -> int:
     return (c * shape[1] + b) * shape[0] + a
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sort_boxes(n: int, x: Any, box: float, shape: Any, start: Any, order: Any, where: Any) -> None:
     """Cells by box: those of box b are ``order[start[b]:start[b + 1]]``, in the order of their slots."""
     start[:] = 0
@@ -45,7 +45,7 @@ def sort_boxes(n: int, x: Any, box: float, shape: Any, start: Any, order: Any, w
     start[0] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def forces(
     lo: int, hi: int, x: Any, radius: Any, kind: Any, movable: Any, behaviour: Any, shape: Any, start: Any, order: Any,
     where: Any, partner: Any, spring: float, attack: int, push: Any,
@@ -98,7 +98,7 @@ def forces(
             push[0, i] = push[1, i] = push[2, i] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gradient(values: Any, s: int, px: float, py: float, pz: float, h: float) -> Any:
     """Central differences of substance s (one-sided at faces) at a place; values (substances, nz, ny, nx)."""
     nz, ny, nx = values.shape[1], values.shape[2], values.shape[3]
@@ -111,7 +111,7 @@ def gradient(values: Any, s: int, px: float, py: float, pz: float, h: float) -> 
     return gx, gy, gz
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _turn(i: int, seed: int, cell: int, step: int, x: Any, behaviour: Any, taxis: int, values: Any, h: float,
           flat: bool, heading: Any) -> None:  # fmt: skip
     """A new direction of motion: at random, drawn to the weighted gradients by the bias."""
@@ -142,7 +142,7 @@ def _turn(i: int, seed: int, cell: int, step: int, x: Any, behaviour: Any, taxis
     heading[0, i], heading[1, i], heading[2, i] = hx, hy, hz
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def advance(
     lo: int, hi: int, dt: float, step: int, seed: int, identity: Any, state: Any, partner: Any, x: Any, velocity: Any,
     heading: Any, push: Any, behaviour: Any, taxis: int, values: Any, h: float, size: Any, mask: Any,

@@ -12,12 +12,12 @@ from difflib import get_close_matches
 # Signals that do not depend on the substances and kinds of cell, in the order of the array.
 SIGNALS = (
     "pressure", "volume", "damage", "dead", "time", "trait", "contact with live cell", "contact with dead cell",
-    "attached", "barrier loss", "pericyte loss", "plugged", "perfusion", "age", "held",
+    "attached", "barrier loss", "pericyte loss", "plugged", "perfusion", "age", "held", "apoptotic", "necrotic",
 )  # fmt: skip
 PRESSURE, VOLUME, DAMAGE, DEAD, TIME, TRAIT, LIVE_CONTACT, DEAD_CONTACT, ATTACHED, BARRIER_LOSS, PERICYTE_LOSS = range(
     11
 )
-PLUGGED, PERFUSION, AGE, HELD = range(11, 15)
+PLUGGED, PERFUSION, AGE, HELD, APOPTOTIC, NECROTIC = range(11, 17)
 
 # Behaviours that do not depend on them, with unit and value where a kind says nothing.
 BEHAVIOURS = {
@@ -69,7 +69,7 @@ SAME = {
     "cycle entry": ("exit from cycle phase 0", "cycle rate", "division rate"),
     "apoptosis": ("apoptosis rate", "death"),
     "necrosis": ("necrosis rate",),
-    "phagocytose dead cell": ("phagocytose apoptotic cell", "phagocytosis of dead cell"),
+    "phagocytose dead cell": ("phagocytose apoptotic cell", "phagocytose necrotic cell", "phagocytose other dead cell"),
     "cell detachment rate": ("spring detachment rate",),
 }
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from icans.tissue.agents.kernel import kernel
 
 if TYPE_CHECKING:
     from icans.tissue.agents.model import Tissue
@@ -26,7 +27,7 @@ def perfusion_map(tissue: Tissue) -> npt.NDArray[np.float64]:
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _spread(x: Any, opened: Any, h: float, shape: Any, length: float, out: Any, weight: Any) -> None:
     out[:] = 0.0
     nx, ny, nz = shape[0], shape[1], shape[2]

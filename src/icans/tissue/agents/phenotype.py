@@ -8,22 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from icans.tissue.agents import names as nm
-from icans.tissue.agents.philox import CYCLE, TRANSFORM, VESSEL, uniforms
+from icans.tissue.agents.kernel import kernel
+from icans.tissue.agents.philox import CYCLE, DIVIDE, TRANSFORM, VESSEL, uniforms
 
 NOTHING, DIVIDES, GOES = 0, 1, 2
 #: Fluid leaves a burst cell at this rate, 1/min (PhysiCell, 0.05 per hour [recalled]).
 LYSED_FLUID_RATE = 0.05 / 60
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _toward(value: float, target: float, rate: float, dt: float) -> float:
     return target + (value - target) * np.exp(-rate * dt)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _volumes(i: int, dt: float, kind: Any, state: Any, fluid: Any, nuclear: Any, cytoplasm: Any, radius: Any,
              volume: Any) -> None:  # fmt: skip
     v = volume[kind[i]]
@@ -50,7 +50,7 @@ def _volumes(i: int, dt: float, kind: Any, state: Any, fluid: Any, nuclear: Any,
     radius[i] = (0.75 / np.pi * max(fluid[i] + nuclear[i] + cytoplasm[i], 1e-9)) ** (1.0 / 3.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _vessel(i: int, u: Any, dt: float, behaviour: Any, barrier: Any, pericyte: Any, plugged: Any) -> None:
     down, up = behaviour[nm.BARRIER_DOWN, i], behaviour[nm.BARRIER_UP, i]
     if down + up > 0.0:
@@ -63,7 +63,7 @@ def _vessel(i: int, u: Any, dt: float, behaviour: Any, barrier: Any, pericyte: A
         plugged[i] = 1 - plugged[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _one_of(i: int, u: float, v: float, dt: float, first: int, count: int, behaviour: Any, weight: Any) -> int:
     """Which of ``count`` hazards (rows of behaviour from ``first``, times weight) strikes in dt; -1 for none."""
     total = 0.0
@@ -78,14 +78,14 @@ def _one_of(i: int, u: float, v: float, dt: float, first: int, count: int, behav
     return c
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def live(
     lo: int, hi: int, dt: float, step: int, seed: int, identity: Any, kind: Any, state: Any, fluid: Any, nuclear: Any,
     cytoplasm: Any, radius: Any, clock: Any, age: Any, damage: Any, barrier: Any, pericyte: Any, plugged: Any,
     volume: Any, vessel: Any, behaviour: Any, transform: int, leave: int, circulating: Any, pace: Any,
     division: Any, life: Any, event: Any, enters: Any,
 ) -> None:  # fmt: skip
-    """Advance cells lo … hi-1 by dt min: ``event``: who divides, goes; ``enters``: whom vessels let in; both (room,)."""
+    """Advance cells lo … hi-1 by dt min: ``event``: who divides, goes; ``enters``: whom vessels let in (room,)."""
     alike = np.ones(circulating.size)
     for i in range(lo, hi):
         event[i], enters[i] = NOTHING, -1
@@ -123,7 +123,7 @@ def live(
                 enters[i] = _one_of(i, w[1], w[2], dt, leave, circulating.size, behaviour, circulating)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def halve(n: int, event: Any, seed: int, step: int, identity: Any, flat: bool, x: Any, radius: Any, fluid: Any,
           nuclear: Any, cytoplasm: Any, partner: Any, mothers: Any, place: Any) -> int:  # fmt: skip
     """Divide those who divide: halve the mother, tell where the daughter lies; returns how many."""
@@ -131,7 +131,7 @@ def halve(n: int, event: Any, seed: int, step: int, identity: Any, flat: bool, x
     for i in range(n):
         if event[i] != DIVIDES:
             continue
-        u = uniforms(seed, identity[i], step, DIVIDES + 100)
+        u = uniforms(seed, identity[i], step, DIVIDE)
         angle, z = 2.0 * np.pi * u[0], 0.0 if flat else 2.0 * u[1] - 1.0
         side = np.sqrt(max(1.0 - z * z, 0.0))
         fluid[i], nuclear[i], cytoplasm[i] = 0.5 * fluid[i], 0.5 * nuclear[i], 0.5 * cytoplasm[i]

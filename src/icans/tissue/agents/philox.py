@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from icans.tissue.agents.kernel import kernel
+
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _SCALE = 2.0**-32
 
 # What a draw is for: the last word of the counter. Never renumber: results of old runs hang on it.
-MOVE, CYCLE, DEATH, TRANSFORM, ATTACH, KILL, DIVIDE, VESSEL, PLACE, TRAIT = range(1, 11)
+MOVE, CYCLE, EATS, TRANSFORM, ATTACH, KILL, DIVIDE, VESSEL, PLACE, TRAIT = range(1, 11)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Four random words of 32 bits (in uint64) for a counter of four words and a key of two."""
     a, b, c, d = np.uint64(c0), np.uint64(c1), np.uint64(c2), np.uint64(c3)
@@ -33,7 +35,7 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     return a, b, c, d
 
 
-@njit(cache=True, nogil=True)
+@njit("UniTuple(float64, 4)(int64, int64, int64, int64)", cache=True, nogil=True, error_model="numpy")
 def uniforms(seed: int, cell: int, step: int, purpose: int) -> Any:
     """Four uniform numbers in (0, 1) for one cell at one step and for one purpose."""
     s, t = np.uint64(seed), np.uint64(step)

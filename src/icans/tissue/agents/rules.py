@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from icans.core.errors import ModelError, Problem
+from icans.tissue.agents.kernel import kernel
 from icans.tissue.agents.kinds import may_be_negative
 from icans.tissue.agents.names import ADHESION, REACH, REPULSION, Names, nearest
 
@@ -157,7 +157,7 @@ def rules_from(tables: Sequence[tuple[int, Mapping[str, Any]]], file: str) -> li
     return rules
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def apply_rules(
     lo: int,
     hi: int,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from icans.tissue.agents import names as nm
+from icans.tissue.agents.kernel import kernel
 from icans.tissue.agents.motion import gradient
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sense(
     lo: int, hi: int, time: float, kind: Any, state: Any, x: Any, radius: Any, volume: Any, pressure: Any, damage: Any,
     trait: Any, partner: Any, held: Any, barrier: Any, pericyte: Any, plugged: Any, age: Any, voxel: Any,
@@ -31,11 +31,13 @@ def sense(
         signal[nm.DAMAGE, i], signal[nm.DEAD, i] = damage[i], 1.0 if state[i] else 0.0
         signal[nm.TIME, i], signal[nm.TRAIT, i] = time, trait[i]
         signal[nm.ATTACHED, i] = 1.0 if partner[i] >= 0 else 0.0
+        signal[nm.APOPTOTIC, i] = 1.0 if state[i] == 1 else 0.0
+        signal[nm.NECROTIC, i] = 1.0 if state[i] >= 2 else 0.0
         signal[nm.HELD, i] = 1.0 if held[i] > 0 else 0.0
         signal[nm.BARRIER_LOSS, i], signal[nm.PERICYTE_LOSS, i] = 1.0 - barrier[i], 1.0 - pericyte[i]
         signal[nm.PLUGGED, i], signal[nm.AGE, i] = plugged[i], age[i]
         signal[nm.PERFUSION, i] = perfusion[voxel[i]] if perfusion.size else 1.0
-        first = nm.HELD + 1
+        first = nm.NECROTIC + 1
         for s in range(substances):
             signal[first + s, i] = flat[s, voxel[i]]
             if gradients:

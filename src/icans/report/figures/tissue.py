@@ -1,0 +1,165 @@
+"""Figures of simulated tissue: cells in time, a picture of cells on a field, an animation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icans.report import style
+from icans.report.figures import base
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Arrays = Mapping[str, Any]
+#: Written on every figure.
+LABEL = "SIMULATED TISSUE, NO MEASURED DATA"
+#: A dead cell is drawn in this grey.
+DEAD = "#9aa3ab"
+
+
+def colours(labels: Arrays) -> list[str]:
+    """One colour for each kind: its own, or the next of the report's set."""
+    own = labels["colours"]
+    return [own[k] or style.QUALITATIVE[k % len(style.QUALITATIVE)] for k in range(len(labels["kinds"]))]
+
+
+@base.figure
+def fig_counts(runs: Sequence[Arrays], labels: Arrays) -> Figure:
+    """Live cells of each kind in time: the median of the replicates, and the range of all of them.
+
+    Parameters
+    ----------
+    runs
+        Arrays of the replicates; ``counts`` (times, kinds, states), ``counts_time_h`` (times,).
+    labels
+        Attributes of one of them.
+    """
+    hours = runs[0]["counts_time_h"]
+    live = np.stack([run["counts"][:, :, 0] for run in runs])
+    shown = [k for k in range(live.shape[2]) if live[:, :, k].any()]
+    fig = base.new(6.6, 2.9)
+    ax = fig.subplots()
+    tints = colours(labels)
+    for place, k in enumerate(shown):
+        ax.plot(hours, np.median(live[:, :, k], axis=0), color=tints[k], label=labels["kinds"][k],
+                linestyle=style.DASHES[place % len(style.DASHES)])  # fmt: skip
+        if len(runs) > 1:
+            ax.fill_between(hours, live[:, :, k].min(axis=0), live[:, :, k].max(axis=0), color=tints[k], alpha=0.18)
+    ax.set_xlabel("Time, h")
+    ax.set_ylabel("Live cells")
+    ax.set_ylim(bottom=0)
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    _label(fig, len(runs))
+    return fig
+
+
+@base.figure
+def fig_scene(run: Arrays, labels: Arrays, frame: int = -1, substance: int = 0) -> Figure:
+    """Cells of one frame on the level of one substance; a slab about the middle where there are three dimensions."""
+    fig = base.new(5.2, 4.4)
+    ax = fig.subplots()
+    top = float(np.percentile(run["fields"][:, substance], 99.9)) or 1.0
+    image = _draw(ax, run, labels, frame, substance, top)
+    fig.colorbar(image, ax=ax, label=f"{labels['substances'][substance]}", shrink=0.85)
+    _legend(ax, run, labels)
+    _label(fig, 1)
+    return fig
+
+
+def animate(run: Arrays, labels: Arrays, path: Path, substance: int = 0, per_second: int = 6) -> Path:
+    """Write all frames as a GIF; returns the path."""
+    from matplotlib import rc_context
+    from matplotlib.animation import FuncAnimation, PillowWriter
+
+    with rc_context(style.RC):
+        fig = base.new(5.2, 4.4)
+        fig.set_layout_engine("none")
+        ax = fig.add_axes((0.1, 0.1, 0.68, 0.78))
+        top = float(np.percentile(run["fields"][:, substance], 99.9)) or 1.0
+        image = _draw(ax, run, labels, 0, substance, top)
+        fig.colorbar(image, cax=fig.add_axes((0.82, 0.2, 0.025, 0.58)), label=f"{labels['substances'][substance]}")
+        fig.text(0.1, 0.96, LABEL, fontsize=7.5, fontweight="bold", color=style.WARM)
+
+        def show(frame: int) -> list[Any]:
+            ax.clear()
+            return [_draw(ax, run, labels, frame, substance, top)]
+
+        animation = FuncAnimation(fig, show, frames=len(run["time_h"]), blit=False)
+        animation.save(str(path), writer=PillowWriter(fps=per_second), dpi=90)
+    return path
+
+
+def _draw(ax: Axes, run: Arrays, labels: Arrays, frame: int, substance: int, top: float) -> Any:
+    """Field and cells of one frame on an axes; returns the image."""
+    from matplotlib.collections import EllipseCollection
+
+    count = len(run["time_h"])
+    frame = frame % count
+    cells = slice(int(run["first"][frame]), int(run["first"][frame + 1]))
+    level, h = run["fields"][frame, substance], float(labels["spacing_um"])
+    x, radius = run["cells/x"][:, cells], run["cells/radius"][cells]
+    seen = np.ones(radius.size, bool)
+    if level.ndim == 3:
+        middle = level.shape[0] // 2
+        level = level[middle]
+        seen = abs(x[2] - (middle + 0.5) * h) < radius
+    ny, nx = level.shape
+    image = ax.imshow(
+        level, origin="lower", extent=(0, nx * h, 0, ny * h), cmap="cividis", vmin=0, vmax=top, alpha=0.75
+    )
+    tint = np.array([*colours(labels), DEAD])
+    kind = np.where(run["cells/state"][cells] == 0, run["cells/kind"][cells], len(labels["kinds"]))
+    width = 2 * radius[seen]
+    ax.add_collection(EllipseCollection(
+        width, width, np.zeros(width.size), units="xy", offsets=x[:2, seen].T, transOffset=ax.transData,
+        facecolors=tint[kind[seen]], edgecolors="white", linewidths=0.2,
+    ))  # fmt: skip
+    ax.set_xlim(0, nx * h)
+    ax.set_ylim(0, ny * h)
+    ax.set_xlabel("µm")
+    ax.set_title(f"{run['time_h'][frame]:.1f} h")
+    return image
+
+
+def _legend(ax: Axes, run: Arrays, labels: Arrays) -> None:
+    from matplotlib.lines import Line2D
+
+    tints, there = colours(labels), np.unique(run["cells/kind"])
+    handles = [Line2D([], [], marker="o", linestyle="", color=tints[k], label=labels["kinds"][k]) for k in there]
+    if (run["cells/state"] != 0).any():
+        handles.append(Line2D([], [], marker="o", linestyle="", color=DEAD, label="dead"))
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, fontsize=7)
+
+
+def _label(fig: Figure, replicates: int) -> None:
+    more = f", {replicates} replicates" if replicates > 1 else ""
+    fig.suptitle(LABEL + more, fontsize=7.5, fontweight="bold", color=style.WARM, x=0.02, ha="left")
+
+
+@base.figure
+def fig_drivers(table: Any, outcome: str) -> Figure:
+    """How much each parameter of a sweep moves an outcome, with its interval; the strongest on top.
+
+    Parameters
+    ----------
+    table
+        Columns ``parameter``, ``effect``, ``low``, ``high``, ``what``.
+    outcome
+        Name of the outcome.
+    """
+    rows = table.sort_values("effect")
+    fig = base.new(6.2, 0.8 + 0.28 * len(rows))
+    ax = fig.subplots()
+    places = np.arange(len(rows))
+    ax.barh(places, rows["effect"], color=style.ACCENT, height=0.55)
+    ax.hlines(places, rows["low"], rows["high"], color=style.INK, linewidth=1.1)
+    ax.set_yticks(places, list(rows["parameter"]))
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel(f"{rows['what'].iloc[0]} on {outcome}")
+    _label(fig, 1)
+    return fig
