@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+from icans.core import progress
 from icans.core.errors import ConfigError, DataError, ModelError, Problem
 from icans.core.execute import Choice, Processes, Serial, opened, read_choice
 
@@ -61,3 +62,17 @@ def test_every_executor_says_which_item_failed():
 
 def _inverse(x: int) -> float:
     return 1 / x
+
+
+def test_a_log_gets_a_line_now_and_then_and_a_quiet_run_none(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_S", 0.0)
+    monkeypatch.setattr(progress, "_quiet", False)
+    assert list(progress.track(range(3), "walks", total=3)) == [0, 1, 2]
+    assert "walks: 2 of 3 after 0 min" in capsys.readouterr().err
+    progress.set_quiet(True)
+    assert list(progress.track(range(3), "walks", total=3)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "LINE_S", 60.0)
+    progress.set_quiet(False)
+    assert list(progress.track(range(3), "walks", total=3)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""

@@ -64,3 +64,16 @@ def test_warnings_of_one_kind_are_one_line_with_their_number():
     assert [line.value for line in lines] == ["909 rows, e.g. 2", "119"]
     assert lines[0].row is None
     assert lines[1] == other
+
+
+def test_where_the_work_is_done_is_read_and_decides_nothing():
+    plain = make_study({"cohort": {"demo_patients": 60}})
+    there = make_study({"cohort": {"demo_patients": 60}, "execute": {"executor": "dask:tcp://node:8786"}})
+    assert there.execute.executor == "dask:tcp://node:8786"
+    assert there.decides() == plain.decides()
+    assert there.as_dict() != plain.as_dict()
+    with pytest.raises(ConfigError) as told:
+        make_study({"cohort": {"demo_patients": 60}, "execute": {"executor": "spark"}})
+    (problem,) = told.value.problems
+    assert (problem.column, problem.value) == ("execute.executor", "'spark'")
+    assert "dask:ADDRESS" in problem.expected

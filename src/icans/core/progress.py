@@ -1,8 +1,9 @@
-"""Progress for people, on stderr; silent when nobody watches or when ``quiet`` was asked for."""
+"""Progress for people, on stderr: a bar on a terminal, a line a minute in a log; silent if ``quiet`` was asked for."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -10,6 +11,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _quiet = False
+#: Seconds between two lines where there is no terminal (the log of a cluster's job).
+LINE_S = 60.0
 
 
 def set_quiet(quiet: bool) -> None:
@@ -19,7 +22,7 @@ def set_quiet(quiet: bool) -> None:
 
 
 def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """Iterate and show a bar on stderr.
+    """Iterate and show a bar on stderr; without a terminal, a line now and then where it takes long.
 
     Parameters
     ----------
@@ -30,13 +33,27 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
     total
         Number of items, when ``items`` has no length.
     """
-    if _quiet or not sys.stderr.isatty():
+    if _quiet:
         yield from items
+        return
+    if not sys.stderr.isatty():
+        yield from _lines(items, label, total)
         return
     from rich.console import Console
     from rich.progress import track as rich_track
 
     yield from rich_track(items, label, total=total, console=Console(stderr=True), transient=True)
+
+
+def _lines(items: Iterable[T], label: str, total: int | None) -> Iterator[T]:
+    start = last = time.monotonic()
+    for count, item in enumerate(items):
+        now = time.monotonic()
+        if now - last >= LINE_S:
+            last = now
+            of = f" of {total}" if total is not None else ""
+            print(f"  {label}: {count}{of} after {(now - start) / 60:.0f} min", file=sys.stderr, flush=True)
+        yield item
 
 
 @contextmanager
@@ -45,8 +62,6 @@ def stage(label: str) -> Iterator[None]:
     if _quiet:
         yield
         return
-    import time
-
     start = time.perf_counter()
     print(f"  {label} …", file=sys.stderr, flush=True)
     yield
