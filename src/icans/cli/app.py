@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from icans.cli.eeg import eeg
+from icans.cli.emulate import emulate
+from icans.cli.loop import loop
 from icans.cli.merge import merge
 from icans.cli.mri import mri
 from icans.cli.options import ShardText, Where
 from icans.cli.shell import answer, guarded
 from icans.cli.strategies import strategies
-from icans.cli.whatif import whatif
 from icans.cli.trial import trial
+from icans.cli.whatif import whatif
 
 app = typer.Typer(
     name="icans",
@@ -28,8 +30,10 @@ app.command()(eeg)
 app.command()(mri)
 app.command()(strategies)
 app.command()(whatif)
+app.command()(loop)
 app.command()(merge)
 app.command()(trial)
+app.command()(emulate)
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
