@@ -73,8 +73,8 @@ class Teachers:
                             horizon_d=s.horizon_d, rtol=s.rtol, threads=s.threads)  # fmt: skip
 
 
-def policy(name: str, teachers: Teachers) -> Policy:
-    """A policy by name.
+def parse(name: str) -> tuple[str, float]:
+    """The kind of a policy and its risk.
 
     Raises
     ------
@@ -91,6 +91,12 @@ def policy(name: str, teachers: Teachers) -> Policy:
     if not 0 < above < 1:
         raise ModelError([Problem("policies", None, None, name, "threshold:RISK with a risk between 0 and 1",
                                   "Correct it.")])  # fmt: skip
+    return head, above
+
+
+def policy(name: str, teachers: Teachers) -> Policy:
+    """A policy by name; see :func:`parse`."""
+    head, above = parse(name)
     makers: Mapping[str, Callable[[], Policy]] = {
         "never": Never, "guideline": Guideline, "anakinra": anakinra_prophylaxis, "steroid": steroid_prophylaxis,
         "threshold": lambda: Threshold(teachers.forecast, above, name=f"forecast above {100 * above:g} %"),
@@ -185,6 +191,8 @@ def compare(
         Unknown policies, settings that make no sense.
     """
     wanted = list(dict.fromkeys(names if baseline in names else [baseline, *names]))
+    for name in wanted:
+        parse(name)
     made = teachers or Teachers(settings)
     policies = [policy(name, made) for name in wanted]
     ward = Ward(replace(settings, pool=patients))
