@@ -73,7 +73,7 @@ def test_the_sections_in_order_each_in_the_contents(page):
     names = [a["id"] for a in page.all("section")]
     assert names == [
         "glance", "patients", "quality", "missingness", "grades", "atlas", "forecasts", "mechanism", "audit",
-        "individuals", "behaviour", "explanation", "limits", "checklists", "run",
+        "individuals", "behaviour", "explanation", "recordings", "limits", "checklists", "run",
     ]  # fmt: skip
     links = [a["href"] for a in page.all("a") if (a["href"] or "").startswith("#") and a.get("class") != "skip"]
     assert links == [f"#{name}" for name in names]

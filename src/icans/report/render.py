@@ -38,6 +38,7 @@ from icans.report.sections import (
     missingness,
     patients,
     quality,
+    recordings,
     run,
 )
 
@@ -55,6 +56,7 @@ SECTIONS: dict[str, Callable[[Builder], Section]] = {
     "individuals": individuals.section,
     "behaviour": behaviour.section,
     "explanation": explanation.section,
+    "recordings": recordings.section,
     "limits": limits.section,
     "checklists": checklists.section,
     "run": run.section,
