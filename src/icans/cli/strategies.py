@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from icans.cli.options import ShardText, Where
 from icans.cli.shell import answer, guarded
 
 
@@ -23,6 +24,8 @@ def strategies(
     describe: Annotated[list[str] | None, typer.Option(help="A strategy in plain words, then end.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only read the file and tell it in words.")] = False,
     workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: all).")] = None,
+    executor: Where = None,
+    shard: ShardText = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
@@ -55,6 +58,12 @@ def strategies(
             text = "\n\n".join(s.describe() for s in wanted.strategies.values())
             answer({"ok": True, "strategies": {n: s.describe() for n, s in wanted.strategies.items()}}, text, json)
             return
+        if shard is not None:
+            from icans.study.strategies_shards import strategies_shard
+
+            part = strategies_shard(wanted, shard, output=output or Path("results/strategies"), executor=executor)
+            answer(part.as_dict(), part.text(), json)
+            return
         result = study.compare_strategies(wanted, output=output, overwrite=overwrite, workers=workers,
-                                          command=command_line())  # fmt: skip
+                                          executor=executor, command=command_line())  # fmt: skip
         answer(result.as_dict(), result.text(), json)

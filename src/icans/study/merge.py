@@ -11,7 +11,7 @@ from icans.core.errors import ConfigError, Problem
 from icans.core.shards import Shard, Whole, read_parts
 
 #: Kind of job -> the module whose ``finish(whole, output, overwrite=, command=)`` makes its results.
-FINISHERS = {"simulate": "icans.study.simulate_shards"}
+FINISHERS = {"simulate": "icans.study.simulate_shards", "strategies": "icans.study.strategies_shards"}
 #: What the folder of parts of ``results/x`` is called: ``results/x.parts``.
 SUFFIX = ".parts"
 
@@ -30,12 +30,13 @@ class Told(Protocol):
 
 @dataclass(frozen=True)
 class PartResult:
-    """A part that was written, or was there already (``fresh`` is false then)."""
+    """A part that was written, or was there already (``fresh`` is false then), with ``items`` of some ``unit``."""
 
     folder: Path
     shard: Shard
     items: int
     fresh: bool
+    unit: str = "patients"
 
     def as_dict(self) -> dict[str, Any]:
         """The result as plain JSON values."""
@@ -45,7 +46,7 @@ class PartResult:
     def text(self) -> str:
         """The result for people."""
         done = "written" if self.fresh else "was there already"
-        return f"SYNTHETIC: part {self.shard}, {self.items} patients, {done}: {self.folder}"
+        return f"SYNTHETIC: part {self.shard}, {self.items} {self.unit}, {done}: {self.folder}"
 
 
 def parts_of(output: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from icans.core.execute import Executor, Processes, Serial
+from icans.core.execute import Choice, Executor, opened
 from icans.core.files import atomic_folder, atomic_path, sha256, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
@@ -72,9 +72,16 @@ class Compared:
 
 def compare_strategies(
     comparison: Comparison, *, output: Path | None = None, overwrite: bool = False, workers: int | None = 1,
-    command: str = "",
+    executor: Executor | str | None = None, command: str = "",
 ) -> Compared:  # fmt: skip
     """Run a comparison and, with ``output``, write its results folder.
+
+    Parameters
+    ----------
+    workers
+        Processes of this machine; None: every core. The results do not depend on it.
+    executor
+        Where the work is done instead (:func:`icans.core.execute.opened`).
 
     Raises
     ------
@@ -86,9 +93,21 @@ def compare_strategies(
     if output is not None:
         check_target(output, overwrite)
     started = now()
-    executor: Executor = Serial() if workers == 1 else Processes(workers)
-    with stage("simulating the strategies"):
-        found = run_strategies(comparison.groups, comparison.strategies, comparison.seed, executor=executor)
+    if executor is None:
+        chosen: Executor | Choice | str = Choice("serial") if workers == 1 else Choice("processes", workers)
+    else:
+        chosen = executor
+    with opened(chosen) as where:
+        with stage("simulating the strategies"):
+            found = run_strategies(comparison.groups, comparison.strategies, comparison.seed, executor=where)
+        return conclude(comparison, found, where, output=output, overwrite=overwrite, started=started, command=command)
+
+
+def conclude(
+    comparison: Comparison, found: StrategyResults, executor: Executor, *, output: Path | None, overwrite: bool,
+    started: str, command: str,
+) -> Compared:  # fmt: skip
+    """The tables of a comparison from the outcomes of its patients, its extra questions, and its results folder."""
     tables = {
         "summary": summary(found), "differences": differences(found, comparison.reference),
         "by_group": differences(found, comparison.reference, ["product", "disease", "risk"]),
