@@ -18,11 +18,12 @@ from icans.forecast.final import fit_final
 from icans.forecast.forecast import to_frame
 from icans.forecast.mechanistic import likelihood as lik
 from icans.forecast.mechanistic import population as pop
+from icans.forecast.mechanistic import stored
 from icans.forecast.mechanistic.block import MechanisticBlock, column_names, from_parts
 from icans.forecast.mechanistic.courses import courses
 from icans.forecast.mechanistic.evidence import evidence
 from icans.forecast.mechanistic.foretold import reached, risk
-from icans.forecast.mechanistic.library import Recipe, library
+from icans.forecast.mechanistic.library import GRID_H, Recipe, library, recipe_key, simulate_members
 from icans.forecast.mechanistic.posterior import Tempering, log_prior, posterior, quantiles
 from icans.forecast.mechanistic.rungs import mechanistic_rungs
 from icans.forecast.model_file import read_model, write_model
@@ -45,6 +46,23 @@ def cohort():
 @pytest.fixture(scope="module")
 def fitted(cohort):
     return MechanisticBlock(RECIPE).fit(cohort, 1)
+
+
+def test_the_stored_library_is_the_current_one():
+    made = stored.read(recipe_key(Recipe()))
+    assert made is not None, "make it again: python -m icans.forecast.mechanistic.stored"
+    whole = library()
+    assert whole.key == recipe_key(Recipe())
+    assert len(whole) == Recipe().members
+    assert whole.levels["il_6"].shape == (len(GRID_H), len(whole))
+    assert stored.read(recipe_key(RECIPE)) is None
+
+
+def test_the_stored_members_are_those_that_are_simulated_now(full):
+    made, stored_before = simulate_members(Recipe()), stored.read(recipe_key(Recipe()))
+    assert set(made) == set(stored_before)
+    for name, values in made.items():
+        np.testing.assert_allclose(values.astype(float), stored_before[name].astype(float), atol=0.02, rtol=0.01)
 
 
 def plan_of(cohort, hours):

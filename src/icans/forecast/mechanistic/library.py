@@ -3,7 +3,8 @@
 Members are drawn from the calibrated population (:mod:`icans.population`), some of each product class, and simulated
 under present care with the full patient model. Of each member the levels of what a laboratory measures, latent states,
 severities and first doses are kept on a common grid. A library depends on its :class:`Recipe`, on the stored
-calibration and on the equations, and on nothing else; it is kept on disk under the hash of all three.
+calibration and on the equations, and on nothing else; it is kept on disk under the hash of all three. That of the
+default recipe comes with the package (:mod:`icans.forecast.mechanistic.stored`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from icans.core.files import atomic_path
 from icans.core.provenance import digest
+from icans.forecast.mechanistic import stored
 from icans.forecast.mechanistic.observed import observables
 
 Array = NDArray[np.float32]
@@ -138,7 +140,7 @@ class Library:
 
 @lru_cache(maxsize=2)
 def library(recipe: Recipe | None = None, folder: Path | None = None) -> Library:
-    """The library of a recipe: read from disk, or simulated and kept there.
+    """The library of a recipe: stored with the package, read from disk, or simulated and kept there.
 
     Parameters
     ----------
@@ -149,6 +151,9 @@ def library(recipe: Recipe | None = None, folder: Path | None = None) -> Library
 
     recipe = recipe or Recipe()
     key = recipe_key(recipe)
+    known = stored.read(key)
+    if known is not None:
+        return from_arrays(known, key)
     path = (folder or cache_folder().parent / "libraries") / f"{key}.npz"
     if not path.is_file():
         with atomic_path(path) as temporary, temporary.open("wb") as handle:
