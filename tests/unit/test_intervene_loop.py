@@ -227,6 +227,18 @@ def test_guideline_gives_by_grade_and_prophylaxis_by_the_clock():
     assert (ahead.dose_anakinra == 1600.0).all()
 
 
+def test_what_is_given_in_all_does_not_depend_on_the_step():
+    totals, worst = [], []
+    for step in (1.0, 6.0, 12.0):
+        care = Guideline(crs_from=9, icans_from=9)  # by the clock alone: what answers to grades looks more often
+        ahead = replace(anakinra_prophylaxis(), care=care, until_h=96.0)
+        found = run_policy(Ward(Settings(pool=2, step_h=step, horizon_d=6.0)), ahead).outcomes
+        totals.append(found.dose_anakinra.tolist())
+        worst.append(found.car_auc_0_28.to_numpy())
+    assert totals == [[800.0, 800.0]] * 3
+    np.testing.assert_allclose(worst, np.broadcast_to(worst[0], np.shape(worst)), rtol=1e-3)
+
+
 def test_threshold_treats_where_the_forecast_says_so():
     class Certain:
         toxicity, grade = "icans", 2
