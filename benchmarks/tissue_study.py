@@ -36,8 +36,8 @@ def main() -> None:
     if given.quick:
         settings = study.Settings(2, 4, 2, 12.0, 24.0, 24.0, 200.0, (0.0, 75.0, 1000.0), (0.0, 0.3, 0.9))
     executor = Processes(given.workers) if given.workers > 1 else Serial()
-    began = time.time()
     course = study.typical_course()
+    began_cpu = time.process_time()
     fitted, runs = study.closure(course, settings, SEED, executor)
     regions = study.regional(course, settings, SEED, executor)
     ranked = study.drivers(course, settings, SEED, executor)
@@ -46,7 +46,7 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         "date": time.strftime("%Y-%m-%d"),
         "seed": SEED,
-        "wall_s": round(time.time() - began),
+        "cpu_s": round(time.process_time() - began_cpu),
         "settings": asdict(settings),
         "peak": course.peak,
         "drivers": ranked,

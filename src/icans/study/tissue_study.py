@@ -38,9 +38,9 @@ DENSITIES = ("capillaries_mm2", "microglia_mm3", "astrocytes_mm3")
 class Settings:
     """How much is run. ``replicates`` of every region and of every point of the grid; ``paths`` of Morris' design."""
 
-    paths: int = 6
+    paths: int = 4
     levels: int = 4
-    replicates: int = 4
+    replicates: int = 3
     driver_hours: float = 48.0
     region_hours: float = 120.0
     closure_hours: float = 72.0

@@ -3,6 +3,7 @@
 Levels are those above health, so that rest is a steady state: nothing is made until something comes from blood.
 Microglia are primed by what comes from outside the brain (IL-6 from blood, followed apart as IL6B; interferon gamma;
 leaked protein) and activated from there, faster by what glia make: as in the patient model, glia do not start alone.
+Nothing here is faster than an hour or so, hence steps of 6 (walk) and 12 min (all else; the field stays stable).
 Rates come per hour from ``parameters.toml`` and go per minute to the agents. Where a cell's uptake or release has no
 number of its own, all cells of a kind together give the calibrated production of the patient model.
 """
@@ -96,8 +97,8 @@ def brain_tissue(
     substances = [Substance(s.name, v["diffusion"] * s.diffusion_um2_min, s.loss_per_h / 60) for s in data.substances]
     tissue = Tissue(
         Field(grid, substances, medium=medium), _kinds(counts, grid, v, data), _rules(counts, grid, v, data), seed=seed,
-        steps=Steps(mechanics_min=2.0, phenotype_min=6.0, fluid_share=v["fluid_share"], scheme="explicit",
-                    mechanics=False),
+        steps=Steps(mechanics_min=6.0, phenotype_min=12.0, field_min=12.0, fluid_share=v["fluid_share"],
+                    scheme="explicit", mechanics=False),
         threads=threads,
     )  # fmt: skip
     rng = stream(seed, "brain", place.name)
