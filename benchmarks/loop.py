@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def latency(patients: int = 250, steps: int = 448) -> dict[str, Any]:
     return {"patient_steps": count, "results_seen": results, "violations": wrong}
 
 
-def incidences(patients: int = 1000) -> list[dict[str, Any]]:
+def incidences(patients: int = 500) -> list[dict[str, Any]]:
     """Never treated in the loop against the calibrated population without care, and with the care of today."""
     known = artefact.read()
     made = []
@@ -123,9 +124,8 @@ def policies(patients: int) -> dict[str, Any]:
     return _told(compare(Settings(), names, patients=patients, told=lambda n: print(n, flush=True)))
 
 
-def robust(patients: int) -> dict[str, Any]:
+def robust(patients: int, names: Sequence[str]) -> dict[str, Any]:
     """The same where the world is another one, the laboratory fails, or treatment may begin only on day 4."""
-    names = ("never", "guideline", "anakinra", "threshold:0.15", "mpc", "oracle")
     base = Settings()
     failing = read_assays(dropped=0.2, wrong_patient=0.05, late_h=24.0)
     cases = {"model mismatch 0.3": replace(base, mismatch=0.3), "failing laboratory": replace(base, assays=failing),
@@ -185,7 +185,8 @@ def _policies(title: str, entry: dict[str, Any]) -> list[str]:
         lines.append(
             f"| {r['policy']} | {r['loss']:.2f} [{r['loss_low']:.2f}, {r['loss_high']:.2f}] | {gap} | "
             f"{r['icans_ge1_percent']:.0f}, {r['icans_ge3_percent']:.0f} | {r['days_icans_ge2']:.2f} | "
-            f"{100 * r['response_probability']:.1f} | {r['steroid_mg_dex_equivalent']:.0f} | {r['infection_days']:.2f} | "
+            f"{100 * r['response_probability']:.1f} | {r['steroid_mg_dex_equivalent']:.0f} | "
+            f"{r['infection_days']:.2f} | "
             f"{100 * r['death_probability']:.2f} | {'yes' if r['on_front'] else 'no'} | {r['cpu_s']:.0f} |"
         )  # fmt: skip
     return [*lines, ""]
@@ -196,11 +197,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", default=[])
     parser.add_argument("--patients", type=int, default=120)
+    parser.add_argument("--names", nargs="+", default=("never", "guideline", "anakinra", "threshold:0.15"),
+                        help="policies of the part robust")  # fmt: skip
     options = parser.parse_args()
     file = HERE / "loop.json"
     wanted = options.parts or ["speed", "latency", "incidences", "policies", "robust"]
-    runs = {"speed": speed, "latency": latency, "incidences": incidences,
-            "policies": lambda: policies(options.patients), "robust": lambda: robust(options.patients)}  # fmt: skip
+    runs = {
+        "speed": speed,
+        "latency": latency,
+        "incidences": incidences,
+        "policies": lambda: policies(options.patients),
+        "robust": lambda: robust(options.patients, options.names),
+    }
     for part in wanted:
         made = {part: runs[part]()}
         if part == "speed":

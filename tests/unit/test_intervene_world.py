@@ -247,10 +247,9 @@ def test_outcome_vector_by_hand(plain):
 
 
 def test_deaths_rise_with_severity_and_fall_with_intensive_care(plain):
-    worst = tallied(plain, hours(1, encephalopathy=4.5))
-    cared = Tally.begin(hours(1)[0])
-    cared.icu[:] = True
-    cared.add(hours(1, encephalopathy=4.5)[0], np.array([6.0]), 6.0, np.array([True]), plain)
+    cared = tallied(plain, hours(1, encephalopathy=4.5))
+    worst = Tally.begin(hours(1)[0])
+    worst.add(hours(1, encephalopathy=4.5)[0], np.array([6.0]), 6.0, np.array([True]), plain, icu_by_grade=False)
     beyond = tallied(plain, hours(1, encephalopathy=5.5))
     risks = [told(t, plain)["death_probability"] for t in (tallied(plain, hours(1)), cared, worst, beyond)]
     assert risks == sorted(risks)

@@ -155,7 +155,7 @@ class Ward:
         self.people = patients if patients is not None else draw_people(settings, self.menu.drugs)
         self.origin = make_world(
             self.people, drugs=self.menu.drugs, rtol=settings.rtol, seed=settings.seed,
-            assays=settings.assays or read_assays(), threads=settings.threads,
+            assays=settings.assays or read_assays(), threads=settings.threads, icu_by_grade=False,
         )  # fmt: skip
         self.world = self.origin
         self.begin(np.arange(len(self.people)))

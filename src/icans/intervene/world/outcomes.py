@@ -89,8 +89,14 @@ class Tally:
         """Copies of some patients' tallies."""
         return replace(self, **{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
-    def add(self, values: dict[str, Array], time_h: Array, step_h: float, mask: Mask, reader: Reader) -> None:
-        """One hour of the record: outputs (n,) each at ``time_h`` (n,); rows outside ``mask`` are left as they are."""
+    def add(
+        self, values: dict[str, Array], time_h: Array, step_h: float, mask: Mask, reader: Reader,
+        icu_by_grade: bool = True,
+    ) -> None:  # fmt: skip
+        """One hour of the record: outputs (n,) each at ``time_h`` (n,); rows outside ``mask`` are left as they are.
+
+        ``icu_by_grade``: whoever needs intensive care by grade has it; else only who is there by decision.
+        """
         p = parameters()
         on = mask.astype(float) * step_h
         icans, crs = reader.icans(values["encephalopathy"]), reader.crs(values["crs_severity"])
@@ -104,7 +110,8 @@ class Tally:
             setattr(self, name, np.where(first, time_h, getattr(self, name)))
         intensive = (np.maximum(icans, crs) >= p["icu_grade"]) | self.icu
         self.icu_h = self.icu_h + on * intensive
-        self.grade_4_ward = self.grade_4_ward | ((np.maximum(icans, crs) >= 4) & ~self.icu)
+        if not icu_by_grade:  # days count where care is needed, but a grade 4 may be left on the ward
+            self.grade_4_ward = self.grade_4_ward | ((np.maximum(icans, crs) >= 4) & ~self.icu)
         self.extreme |= mask & reader.extreme(values["crs_severity"], values["encephalopathy"])
         self._cells(values, time_h, on, mask, p)
         self.iechs = self.iechs | (mask & (values["iechs_drive"] >= reader.iechs))

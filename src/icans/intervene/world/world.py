@@ -40,6 +40,7 @@ class Rules:
     solver: Solver
     assays: Assays
     seed: int
+    icu_by_grade: bool
     ward: npt.NDArray[np.float32]
 
     def place(self, names: Sequence[str]) -> list[int]:
@@ -156,7 +157,7 @@ class World:
         mask = went.on_grid[:, k] & np.isfinite(values).all(axis=1)
         kept = {n: np.where(mask, values[:, c], 0.0) for n, c in zip(NEEDED, self.rules.place(NEEDED))}
         when = np.where(mask, time, 0.0)
-        self.tally.add(kept, when, self.rules.solver.record_h, mask, self.reader)
+        self.tally.add(kept, when, self.rules.solver.record_h, mask, self.reader, self.rules.icu_by_grade)
         routine = self.rules.assays.routine_h
         due = np.isfinite(routine) & (np.abs(np.mod(when[:, None] + 1e-6, routine)) < 1e-5) & mask[:, None]
         if due.any():
@@ -270,7 +271,7 @@ class World:
 def make_world(
     patients: Any, *, drugs: Sequence[str] = (), regions: Sequence[str] = WHOLE, rtol: float = 1e-4, seed: int = 1,
     assays: Assays | None = None, reader_error: bool = True, scheme: tuple[str, str] = ("astct", "astct"),
-    threads: int = 1, outputs: Sequence[str] = (),
+    threads: int = 1, outputs: Sequence[str] = (), icu_by_grade: bool = True,
 ) -> World:  # fmt: skip
     """A world at infusion; the cells wait for the first step, the first routine samples are drawn.
 
@@ -290,6 +291,8 @@ def make_world(
         Schemes of CRS and of ICANS.
     outputs
         Further outputs of the model for :meth:`World.truth`.
+    icu_by_grade
+        Whether everybody whose grade calls for intensive care has it; else only by :meth:`World.transfer`.
 
     Raises
     ------
@@ -306,7 +309,7 @@ def make_world(
     hidden, now = start(solver, table)
     hidden.plan(solver.entries.from_doses(people.doses))
     reader = bedside.make_reader(people.numbers, seed, scheme=scheme, error=reader_error)
-    rules = Rules(solver, lab, seed, _ward(people, lab, rtol))
+    rules = Rules(solver, lab, seed, icu_by_grade, _ward(people, lab, rtol))
     n = len(people)
     tally = Tally.begin({name: now[:, wanted.index(name)] for name in NEEDED})
     made = World(rules, hidden, people, now, reader, Results.none(n, lab, seed), tally, np.full(n, np.nan))
