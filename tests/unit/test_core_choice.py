@@ -53,11 +53,23 @@ def test_an_error_comes_back_whole_from_another_process(sort):
     assert (type(back), back.problems, str(back)) == (sort, error.problems, str(error))
 
 
-def test_every_executor_says_which_item_failed():
+def test_every_executor_says_which_item_failed_and_it_is_the_first():
     for executor in (Serial(), Processes(2)):
-        with pytest.raises(ZeroDivisionError) as told:
-            executor.map(_inverse, [1, 2, 0, 4], "inverses")
-        assert told.value.__notes__ == ["item 3 of 4 of 'inverses': 0"]
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError) as told:
+                executor.map(_inverse, [1, 2, 0, 4, 0.0], "inverses")
+            assert told.value.__notes__ == ["item 3 of 5 of 'inverses': 0"]
+    with pytest.raises(RuntimeError, match="UntravelledError: it stays"):
+        Processes(2).map(_stays, [1, 2])
+
+
+class UntravelledError(Exception):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one)
+
+
+def _stays(x: int) -> None:
+    raise UntravelledError("it stays", "where it was")
 
 
 def _inverse(x: int) -> float:

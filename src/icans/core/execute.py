@@ -9,7 +9,10 @@ own exception, with a note that says which item it was. :mod:`icans.core.cluster
 from __future__ import annotations
 
 import os
+import pickle
 import reprlib
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,16 +77,44 @@ class Processes:
         from joblib import Parallel, delayed
 
         parallel = Parallel(n_jobs=count, return_as="generator")
+        answers = parallel(delayed(_attempt)(function, item) for item in items)
         results: list[R] = []
-        try:
-            for result in track(parallel(delayed(function)(item) for item in items), label, total=len(items)):
-                results.append(result)
-                if done is not None:
-                    done(len(results) - 1, result)
-        except Exception as error:  # results come in order: the next one is the one that failed
-            error.add_note(item_name(label, len(results), items))
-            raise
+        for place, answer in enumerate(track(answers, label, total=len(items))):
+            if isinstance(answer, _Failed):  # in order: the first that fails, as in a serial run
+                with warnings.catch_warnings():  # what was begun after it is thrown away on purpose
+                    warnings.simplefilter("ignore", UserWarning)
+                    answers.close()
+                answer.error.add_note(item_name(label, place, items))
+                raise answer.error from _WorkerTracebackError(answer.traceback)
+            results.append(answer)
+            if done is not None:
+                done(place, answer)
         return results
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What an item raised in a worker process; tracebacks do not travel, their text does."""
+
+    error: Exception
+    traceback: str
+
+
+class _WorkerTracebackError(Exception):
+    """Shown above an error as its cause: where in the worker it came from."""
+
+
+def _attempt(function: Callable[[T], R], item: T) -> R | _Failed:
+    """The result of an item, or what it raised: joblib itself would raise what fails first by the clock."""
+    try:
+        return function(item)
+    except Exception as error:
+        told = traceback.format_exc()
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, to see whether it can travel
+        except Exception:
+            return _Failed(RuntimeError(f"{type(error).__name__}: {error}"), told)
+        return _Failed(error, told)
 
 
 def item_name(label: str, place: int, items: Sequence[object]) -> str:
