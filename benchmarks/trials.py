@@ -57,7 +57,7 @@ STATED: dict[str, dict[str, Any]] = {
     "single arm, Simon": {"arms": [{"name": "history", "rate": 0.7}, {"name": "new", "rate": 0.5}],
                           "design": {"kind": "single_arm", "p0": 0.3, "p1": 0.5}, "analysis": {"sided": 1}},
     "Bayesian, response-adaptive": {"arms": [*RATES, {"name": "other", "rate": 0.35}], "design": {
-        "kind": "adaptive", "patients": 300, "superiority": 0.9895, "pipeline": 20, "least_allocation": 0.15,
+        "kind": "adaptive", "patients": 300, "superiority": 0.992, "pipeline": 20, "least_allocation": 0.15,
         "futility": 0.05, "fixed_control": 0.34}},
 }  # fmt: skip
 

@@ -151,7 +151,7 @@ def test_operating_characteristics_of_adaptr(scenario):
         assert (chosen == 1).mean() == pytest.approx(0.962, abs=0.026)
 
 
-def _operate(design, simulations=4000, **more):
+def _operate(design, simulations=3000, **more):
     raw = {"trial": {"name": "closed form", "seed": 3}, **design}
     return operate(make_design(raw), simulations=simulations, **more)
 
@@ -161,7 +161,7 @@ def test_power_and_error_of_two_proportions_are_the_exact_ones():
                            "design": {"patients": 160}})  # fmt: skip
     for found, p1 in ((null, 0.4), (real, 0.2)):
         exact = closed.exact_power_two_proportions(0.4, p1, 80, 80)
-        assert found.any_rejected == pytest.approx(exact, abs=3.5 * np.sqrt(exact * (1 - exact) / 4000))
+        assert found.any_rejected == pytest.approx(exact, abs=3.5 * np.sqrt(exact * (1 - exact) / 3000))
 
 
 def test_power_of_the_log_rank_test_is_schoenfelds():
@@ -171,7 +171,7 @@ def test_power_of_the_log_rank_test_is_schoenfelds():
     events = 80 * (1 - np.exp(-0.05 * 30)) + 80 * (1 - np.exp(-0.03 * 30))
     want = closed.schoenfeld_power(0.6, events)
     assert real.found["events"].mean() == pytest.approx(events, rel=0.01)
-    assert real.any_rejected == pytest.approx(want, abs=0.01 + 3 * np.sqrt(want * (1 - want) / 4000))
+    assert real.any_rejected == pytest.approx(want, abs=0.01 + 3 * np.sqrt(want * (1 - want) / 3000))
 
 
 def test_a_group_sequential_trial_does_what_its_boundaries_say():

@@ -107,10 +107,10 @@ def test_assurance_averages_power_over_beliefs():
 def test_a_threshold_can_be_found_that_keeps_the_error():
     loose = make_design({"trial": {"name": "c", "seed": 5}, "arms": TWO,
                          "design": {"kind": "adaptive", "patients": 100, "superiority": 0.9}})  # fmt: skip
-    assert operate(loose, scenarios=[NULL], simulations=800)[0].any_rejected > 0.1
-    tight = calibrate(loose, simulations=800, steps=6)
+    assert operate(loose, scenarios=[NULL], simulations=500)[0].any_rejected > 0.1
+    tight = calibrate(loose, simulations=500, steps=5)
     assert tight.design.superiority > 0.95
-    assert 0.02 < operate(tight, scenarios=[NULL], simulations=800)[0].any_rejected <= 0.05
+    assert 0.02 < operate(tight, scenarios=[NULL], simulations=500)[0].any_rejected <= 0.05
 
 
 def test_a_drifting_control_ruins_a_single_arm():
