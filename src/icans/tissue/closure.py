@@ -19,8 +19,8 @@ from icans.tissue.field.grid import Array, problem
 
 #: Names of the closure's parameters, in the order of :attr:`Closure.values`.
 PARAMETERS = ("top", "c0", "a", "b", "n")
-#: Bounds of the fit: pg/mL/h, pg/mL and numbers.
-LOW, HIGH = np.array([1.0, 0.5, 0.0, 0.0, 0.3]), np.array([1e5, 1e5, 100.0, 20.0, 6.0])
+#: Bounds of the fit: pg/mL/h, pg/mL and numbers; a power below 1 would have no slope at rest.
+LOW, HIGH = np.array([1.0, 0.5, 0.0, 0.0, 1.0]), np.array([1e5, 1e5, 100.0, 20.0, 6.0])
 
 
 @dataclass(frozen=True)
