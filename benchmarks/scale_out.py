@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import mean, stdev
 
 import numpy as np
 import pandas as pd
@@ -34,6 +33,7 @@ from icans.intervene.strategy.reading import strategy
 RESULTS = Path(__file__).parent / "results"
 PRODUCT, DISEASE, SEED = "axi-cel", "LBCL", 20261125
 PATIENTS, SHARDS = 100_000, 50
+TEXT = ("strategy", "product", "disease")
 STRATEGIES = (
     "never", "guideline", "present", "late", "early_steroids_care", "tocilizumab_prophylaxis",
     "dexamethasone_prophylaxis", "anakinra_prophylaxis", "lenzilumab_prophylaxis", "defibrotide_prophylaxis",
@@ -54,8 +54,7 @@ def tasks(patients: int, chunk: int) -> list[Task]:
 def narrow(table: pd.DataFrame) -> pd.DataFrame:
     """Outcomes in single precision, names as categories: what is kept of the large job."""
     floats = table.select_dtypes("float64").columns
-    text = ["strategy", "product", "disease"]
-    return table.astype({**dict.fromkeys(floats, np.float32), **dict.fromkeys(text, "category")})
+    return table.astype({**dict.fromkeys(floats, np.float32), **dict.fromkeys(TEXT, "category")})
 
 
 def part(folder: Path, shard: Shard, patients: int, chunk: int) -> bool:
@@ -96,7 +95,7 @@ def checks() -> dict[str, object]:
         for k in (3, 1, 2):
             part(folder, Shard(k, 3), n, chunk)
         whole = read_parts(folder).tables["outcomes"]
-        merged = join([whole], names, SEED).table
+        merged = join([whole.astype(dict.fromkeys(TEXT, str))], names, SEED).table
         # narrowing before or after putting together must not matter, nor may the file's bytes differ
         same = [_bytes(folder, t) == _bytes(folder, serial) for t in (by_cluster, narrow(merged))]
     assert killed, "no worker was killed"
@@ -123,28 +122,81 @@ def report(folder: Path) -> dict[str, object]:
     """Cost of the parts that are there, and of the whole by them."""
     found = sorted(folder.glob("part-*/cost.parquet"))
     cost = pd.concat([pd.read_parquet(p) for p in found], ignore_index=True)
-    per = (cost["cpu_s"] / cost["courses"]).to_numpy()
-    total = PATIENTS * len(STRATEGIES)
-    done = int(cost["courses"].sum())
-    hours = total * cost["cpu_s"].sum() / done / 3600
-    half = 1.96 * stdev(per) / len(per) ** 0.5 * total / 3600 if len(per) > 1 else float("nan")
+    per = cost["cpu_s"] / cost["courses"]
+    total, done = PATIENTS * len(STRATEGIES), int(cost["courses"].sum())
     size = sum(p.stat().st_size for p in folder.glob("part-*/*"))
     return {
-        "patients": PATIENTS, "strategies": len(STRATEGIES), "courses": total, "shards": SHARDS,
-        "shards_done": len(found), "courses_done": done, "share_done": done / total,
-        "failed": int(cost["failed"].sum()), "cpu_s_done": round(float(cost["cpu_s"].sum()), 1),
-        "cpu_ms_per_course": round(1e3 * mean(per), 3), "cpu_hours_whole": round(hours, 2),
-        "cpu_hours_whole_half_width": round(half, 3), "bytes_done": size, "bytes_whole": round(size * total / done),
-        "complete": len(found) == SHARDS, "processor": processor(),
+        "patients": PATIENTS, "strategies": list(STRATEGIES), "product": PRODUCT, "disease": DISEASE, "seed": SEED,
+        "courses": total, "shards": SHARDS, "shards_done": len(found), "courses_done": done,
+        "share_done": done / total, "failed": int(cost["failed"].sum()), "cpu_s_done": float(cost["cpu_s"].sum()),
+        "wall_s_done": float(cost["wall_s"].sum()), "cpu_ms_per_course": 1e3 * float(cost["cpu_s"].sum()) / done,
+        "cpu_ms_per_course_least": 1e3 * float(per.min()), "cpu_ms_per_course_most": 1e3 * float(per.max()),
+        "cpu_hours_whole": total * float(cost["cpu_s"].sum()) / done / 3600, "bytes_done": size,
+        "bytes_whole": round(size * total / done), "processor": processor(),
     }  # fmt: skip
 
 
 def write(name: str, value: dict[str, object]) -> None:
+    """Keep a result, and tell all of them."""
     path = RESULTS / "scale_out.json"
     known = json.loads(path.read_text()) if path.is_file() else {}
     known[name] = value
     path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    (RESULTS / "scale_out.md").write_text(page(known))
     print(json.dumps(value, indent=1))
+
+
+def page(known: dict[str, dict]) -> str:
+    """The results in words."""
+    lines = ["# Scale out", "", "Made by `benchmarks/scale_out.py`. All patients are virtual (synthetic).", ""]
+    if check := known.get("checks"):
+        lines += [
+            "## The same bytes however it is run", "",
+            f"{check['patients']} patients x {check['strategies']} strategies in {check['chunks']} chunks, kept as "
+            "Parquet. Compared with the serial run:", "",
+            "| run | same bytes |", "|---|---|",
+            f"| Dask, two workers, {check['workers_killed']} killed (SIGKILL) after the first result | "
+            f"{_yes(check['cluster_bytes_equal'])} |",
+            f"| three shards, run in the order 3, 1, 2, put together | {_yes(check['shards_bytes_equal'])} |", "",
+        ]  # fmt: skip
+    if big := known.get("large"):
+        hours, ms = big["cpu_hours_whole"], big["cpu_ms_per_course"]
+        rest = big["courses"] - big["courses_done"]
+        least, most = big["cpu_ms_per_course_least"], big["cpu_ms_per_course_most"]
+        spread = f" (shards: {least:.2f} to {most:.2f})" if big["shards_done"] > 1 else ""
+        lines += [
+            f"## {big['patients']:,} patients x {len(big['strategies'])} strategies", "",
+            f"{big['product']} in {big['disease']}, seed {big['seed']}, 30 days, {big['shards']} shards of "
+            f"{big['patients'] // big['shards']:,} patients, one process of one thread. Strategies: "
+            f"{', '.join(big['strategies'])}.", "",
+            f"**Run: {big['shards_done']} of {big['shards']} shards, {big['courses_done']:,} of {big['courses']:,} "
+            f"courses ({100 * big['share_done']:.1f} %).** {EXTRAPOLATED}", "",
+            "| | measured | the whole |", "|---|---|---|",
+            f"| courses | {big['courses_done']:,} | {big['courses']:,} |",
+            f"| CPU time | {big['cpu_s_done']:.0f} s | {hours:.2f} h{'' if rest == 0 else ' (extrapolated)'} |",
+            f"| CPU time of one course | {ms:.2f} ms{spread} | |",
+            f"| on two cores | | {60 * hours / 2:.0f} min |", f"| on 64 cores | | {60 * hours / 64:.1f} min |",
+            f"| disk | {big['bytes_done'] / 1e6:.1f} MB | {big['bytes_whole'] / 1e6:.0f} MB |",
+            f"| patients not integrated (courses) | {big['failed']} | |", "",
+            f"Processor: {big['processor']}; {big['wall_s_done']:.0f} s by the clock. {MEASURED}", "",
+        ]  # fmt: skip
+    return "\n".join(lines)
+
+
+EXTRAPOLATED = (
+    "The rest is extrapolated in proportion to the courses: patients are numbered at random, so that one shard costs "
+    "about what another does."
+)
+MEASURED = (
+    "CPU time is that of the process, with drawing the patients, fitting the forecast that one strategy uses (once a "
+    "shard), and compiling where a kernel was not on disk yet. The machine was shared with other work, so that time "
+    "by the clock says nothing, and even CPU time is higher than on a quiet one (caches are shared). Times for more "
+    "cores divide the CPU time; no run on them was made."
+)
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "NO"
 
 
 def main(arguments: list[str]) -> None:
