@@ -152,7 +152,9 @@ def test_pcdl_reads_what_we_export(run, tmp_path):
 
 def test_a_sweep_finds_the_parameter_that_kills(run):
     where = ["--executor", "serial", "--json", "-o", str(run / "sweep")]
-    told = CliRunner().invoke(app, ["sweep", str(run / "small.toml"), "--size", "3", *where])
+    short = TEXT.replace("hours = 1", "hours = 0.6").replace("replicates = 2", "replicates = 1")
+    (run / "short.toml").write_text(short + "[steps]\nmechanics_min = 0.3\n")
+    told = CliRunner().invoke(app, ["sweep", str(run / "short.toml"), "--size", "3", *where])
     assert told.exit_code == 0, told.output
     effects = pd.DataFrame(json.loads(told.stdout)["effects"])
     killed = effects[effects.outcome == "killed tumour"].set_index("parameter")

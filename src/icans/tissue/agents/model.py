@@ -21,7 +21,7 @@ from icans.tissue.agents.cells import Cells, memory_bytes
 from icans.tissue.agents.exchange import cell_rates, deposit, voxels_of
 from icans.tissue.agents.killing import eat, engage, strike
 from icans.tissue.agents.kinds import Kind, Table, tabulate
-from icans.tissue.agents.motion import advance, forces, sort_boxes
+from icans.tissue.agents.motion import advance, forces, sort_boxes, surfaces
 from icans.tissue.agents.names import Names
 from icans.tissue.agents.perfusion import perfusion_map
 from icans.tissue.agents.phenotype import GOES, live
@@ -96,6 +96,7 @@ class Tissue:
         self.names = Names(field.names, tuple(kind.name for kind in kinds))
         self.table: Table = tabulate(kinds, self.names)
         self.compiled = compile_rules(rules, self.names)
+        self._attackers = self._who_attacks()
         self.cells = Cells(len(self.names.behaviours), capacity)
         self.threads = Threads(threads)
         self.h = float(field.grid.spacing[0])
@@ -163,19 +164,22 @@ class Tissue:
 
     def step(self) -> None:
         """One step of mechanics, with one of phenotypes before it where that is due."""
-        self._boxes()
-        if self.step_count % self.every == 0:
+        fights = bool(self._attackers.any())
+        due = self.step_count % self.every == 0
+        if due or fights or self.steps.mechanics or self._room != self.cells.room:
+            self._boxes()
+        if due:
             self._phenotypes()
         c, b, t, n, dt = self.cells.data, self.cells.behaviour, self.threads, self.cells.n, self.steps.mechanics_min
         if self.step_count % self.field_every == 0:
             self._advance_field()
         if self.steps.mechanics:
             t.over(
-                forces, n, c["x"], c["radius"], c["kind"], self.table.movable, b, self._boxes_shape, self._start,
-                self._order, self._where, c["partner"], self.steps.spring_per_min,
+                forces, n, c["x"], c["radius"], c["kind"], self.table.movable, self._surface, b, self._boxes_shape,
+                self._start, self._order, self._where, c["partner"], self.steps.spring_per_min,
                 self.names.behaviour_block("attack {}"), self._push, c["pressure"],
             )  # fmt: skip
-        if self._attackers.any():
+        if fights:
             t.over(
                 engage, n, dt, self.step_count, self.seed, c["identity"], c["kind"], c["state"], c["x"], c["radius"],
                 c["partner"], c["held"], b, self.names.behaviour_block("attack {}"), self._attackers, self.table.seize,
@@ -223,7 +227,7 @@ class Tissue:
         self._order, self._where, self._voxel, self._chosen = (np.zeros(room, np.int64) for _ in range(4))
         self._act, self._event = np.zeros(room, np.int64), np.zeros(room, np.int64)
         self._enters = np.zeros(room, np.int64)
-        self._push = np.zeros((3, room))
+        self._push, self._surface = np.zeros((3, room)), np.zeros((3, room))
         self._signal = np.zeros((len(self.names.signals), room))
         self._made, self._lost = (np.zeros((len(self.plasma), room)) for _ in range(2))
 
@@ -282,6 +286,7 @@ class Tissue:
     def _rates(self) -> None:
         """What cells give and take, until the next step of phenotypes."""
         c, n = self.cells.data, self.cells.n
+        self.threads.over(surfaces, n, c["radius"], self.cells.behaviour, self._surface)
         volume, voxel = c["fluid"] + c["nuclear"] + c["cytoplasm"], self.field.grid.voxel_um3
         self.threads.over(
             cell_rates, n, len(self.plasma), self.names.behaviour_block("{} secretion"), volume, c["plugged"],
@@ -292,8 +297,8 @@ class Tissue:
         """Whether any kind does this, by itself or by a rule."""
         return bool(self.table.base[:, behaviour].any() or (self.compiled.index[:, 1] == behaviour).any())
 
-    @property
-    def _attackers(self) -> npt.NDArray[np.bool_]:
+    def _who_attacks(self) -> npt.NDArray[np.bool_]:
+        """Kinds that attack, by themselves or by a rule."""
         at = self.names.behaviour_block("attack {}")
         may: npt.NDArray[np.bool_] = np.array(self.table.base[:, at : at + len(self.kinds)].any(axis=1))
         rules = self.compiled.index

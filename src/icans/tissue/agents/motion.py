@@ -46,18 +46,24 @@ def sort_boxes(n: int, x: Any, box: float, shape: Any, start: Any, order: Any, w
 
 
 @kernel
+def surfaces(lo: int, hi: int, radius: Any, behaviour: Any, surface: Any) -> None:
+    """What forces need of cells lo … hi-1: reach (um) and the roots of adhesion and repulsion, (3, room)."""
+    for i in range(lo, hi):
+        surface[0, i] = behaviour[REACH, i] * radius[i]
+        surface[1, i], surface[2, i] = np.sqrt(behaviour[ADHESION, i]), np.sqrt(behaviour[REPULSION, i])
+
+
+@kernel
 def forces(
-    lo: int, hi: int, x: Any, radius: Any, kind: Any, movable: Any, behaviour: Any, shape: Any, start: Any, order: Any,
-    where: Any, partner: Any, spring: float, attack: int, push: Any,
-    pressure: Any,
+    lo: int, hi: int, x: Any, radius: Any, kind: Any, movable: Any, surface: Any, behaviour: Any, shape: Any,
+    start: Any, order: Any, where: Any, partner: Any, spring: float, attack: int, push: Any, pressure: Any,
 ) -> None:  # fmt: skip
     """Velocity (um/min) by push and pull of neighbours for cells lo … hi-1 into ``push`` (3, room), and pressure."""
     nx, ny, nz = shape[0], shape[1], shape[2]
     for i in range(lo, hi):
         vx = vy = vz = press = 0.0
-        px, py, pz, ri = x[0, i], x[1, i], x[2, i], radius[i]
-        adhesion, repulsion = behaviour[ADHESION, i], behaviour[REPULSION, i]
-        reach_i = behaviour[REACH, i] * ri
+        px, py, pz, ri, reach_i = x[0, i], x[1, i], x[2, i], radius[i], surface[0, i]
+        adhesion, repulsion = surface[1, i], surface[2, i]
         prey, w = behaviour[PREY, i], where[i]
         bx, by, bz = w % nx, (w // nx) % ny, w // (nx * ny)
         for c in range(max(bz - 1, 0), min(bz + 2, nz)):
@@ -67,8 +73,7 @@ def forces(
                     j = order[at]
                     dx, dy, dz = px - x[0, j], py - x[1, j], pz - x[2, j]
                     d2 = dx * dx + dy * dy + dz * dz
-                    reach = reach_i + behaviour[REACH, j] * radius[j]
-                    touch = ri + radius[j]
+                    reach, touch = reach_i + surface[0, j], ri + radius[j]
                     far = max(reach, touch)
                     if j == i or d2 >= far * far:
                         continue
@@ -77,9 +82,9 @@ def forces(
                     if d < touch:
                         close = (1.0 - d / touch) ** 2
                         press += close / PRESSURE_SCALE
-                        f += close * np.sqrt(repulsion * behaviour[REPULSION, j])
+                        f += close * repulsion * surface[2, j]
                     if d < reach:
-                        f -= (1.0 - d / reach) ** 2 * np.sqrt(adhesion * behaviour[ADHESION, j])
+                        f -= (1.0 - d / reach) ** 2 * adhesion * surface[1, j]
                     if prey > 0.0 and d > touch + 1.0 and behaviour[attack + kind[j], i] > 0.0:
                         f -= prey * d
                     f /= d
