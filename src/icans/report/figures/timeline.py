@@ -118,11 +118,12 @@ def _risk_lane(ax: Axes, forecasts: pd.DataFrame) -> None:
 def _grade_lane(ax: Axes, one: Cohort, toxicities: list[str]) -> None:
     for y, toxicity in enumerate(toxicities):
         daily = daily_worst(one, toxicity)
-        for row in daily.itertuples():
-            shade = style.grade_colour(row.grade)
-            ax.barh(y, 0.94, left=row.day + 0.03, height=0.8, color=shade, edgecolor="#9aa4ae", lw=0.3)
+        shades = [style.grade_colour(grade) for grade in daily["grade"]]
+        ax.barh(np.full(len(daily), y), 0.94, left=daily["day"] + 0.03, height=0.8, color=shades, ec="#9aa4ae", lw=0.3)
+        for row, shade in zip(daily.itertuples(), shades, strict=True):
             ink = style.readable_on([int(shade[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-            ax.text(row.day + 0.5, y, f"{row.grade:g}", ha="center", va="center", fontsize=6.5, color=ink)
+            said = ax.text(row.day + 0.5, y, f"{row.grade:g}", ha="center", va="center", fontsize=6.5, color=ink)
+            said.set_in_layout(False)  # it lies within its lane
     ax.set_ylim(len(toxicities) - 0.45, -0.55)
     ax.set_yticks(range(len(toxicities)), [f"{t} grade" for t in toxicities])
     base.bare(ax)
@@ -169,12 +170,11 @@ def _finish(axes: list[Axes], forecasts: pd.DataFrame | None, first_day: float, 
         ax.axvline(0, color=style.INK, lw=0.8, zorder=0)
         ax.set_xlim(first_day, last_day)
         ax.spines["bottom"].set_visible(ax is axes[-1])
-        if ax is not axes[-1]:
-            ax.tick_params(axis="x", length=0)
+        ax.xaxis.set_visible(ax is axes[-1])
         for landmark in () if forecasts is None else forecasts["landmark_h"].unique():
             ax.axvline(landmark / 24, color=style.ACCENT, lw=0.6, ls=(0, (2, 3)), alpha=0.7, zorder=0)
     if len(forecasts if forecasts is not None else ()) and "horizon_h" in forecasts:  # type: ignore[operator]
         axes[0].set_title(f"Risk within {fmt.horizon(forecasts['horizon_h'].iloc[0])} of each landmark", fontsize=8.5)  # type: ignore[index]
     axes[-1].set_xlabel("Day since infusion")
     axes[-1].locator_params(axis="x", integer=True, nbins=12)
-    axes[0].figure.align_ylabels(axes)
+    base.align_names(axes)
