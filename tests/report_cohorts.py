@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -10,6 +13,7 @@ from icans.core.errors import Problem
 from icans.core.provenance import Provenance
 from icans.core.random import stream
 from icans.report.model import Audit, Headline, ReportData, RunInfo, Task
+from icans.report.render import render
 
 LANDMARKS_H = (24.0, 72.0, 120.0)
 HORIZON_H = 168.0
@@ -268,3 +272,8 @@ def _forecasts(rng: np.random.Generator, cohort: Cohort) -> pd.DataFrame:
             rows.append(("icans_any", "ridge", landmark, HORIZON_H, patient, risk, risk * 0.6, min(1.0, risk * 1.3)))
     columns = ["task", "model", "landmark_h", "horizon_h", "patient_id", "risk", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def whole_page(once: Callable[[str, Callable[[], str]], Path]) -> Path:
+    """A whole report, made once for all test files (``once``: the fixture of that name)."""
+    return once("whole-report.html", lambda: render(synthetic_data(n=24)))

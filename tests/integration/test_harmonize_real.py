@@ -144,8 +144,12 @@ def test_regimes_tell_the_delivery_of_each_series(harmonized: Harmonized):
     assert regimes[("crp", "89")] == "mg/L times 10 + mg/L"
 
 
-def test_two_series_of_one_patient_are_reported_split_or_set_aside(cohort: Cohort):
-    reported = harmonize(cohort)
+@pytest.fixture(scope="module")
+def reported(cohort: Cohort) -> Harmonized:
+    return harmonize(cohort)
+
+
+def test_two_series_of_one_patient_are_reported_split_or_set_aside(cohort: Cohort, reported: Harmonized):
     double = reported.findings[reported.findings["kind"] == "patient.two_series"]
     assert double["patient_id"].tolist() == ["107"]
     split = harmonize(cohort, HarmonizeSettings(two_series="split")).cohort
@@ -157,8 +161,8 @@ def test_two_series_of_one_patient_are_reported_split_or_set_aside(cohort: Cohor
     assert "patient.set_aside" in set(aside.changes["rule"])
 
 
-def test_ceilings_and_floors_of_the_icans_cohort(cohort: Cohort):
-    result = harmonize(cohort)
+def test_ceilings_and_floors_of_the_icans_cohort(reported: Harmonized):
+    result = reported
     limits = result.findings[result.findings["kind"].isin(["limit.floor", "limit.ceiling"])]
     found = set(zip(limits["analyte"], limits["proposal"], strict=True))
     assert {("il_6", "at or above 400"), ("il_6", "at or above 401"), ("crp", "at or above 300")} <= found

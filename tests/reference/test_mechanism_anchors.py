@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pytest
 
 from icans.mechanism.doses import Dose
+from icans.mechanism.engine.simulate import simulate
 from icans.mechanism.patient import patient_model
-from icans.mechanism.reference import solve
 from icans.population.products import draw_patients
 from icans.population.sampling import individuals
 
@@ -34,11 +34,9 @@ def population() -> dict[str, Array]:
     model = patient_model(brain=False)
     rows = individuals(model.parameters, draw_patients(PATIENTS, "axi-cel", "LBCL", 1), 1).values
     infusion = [Dose(0, "car_t", 1.4e8, "cells")]
-    values = [
-        solve(model, row, infusion, DAYS * 24, outputs=NAMES, method="BDF", rtol=1e-5, atol=1e-7).values for row in rows
-    ]
-    made = np.array(values)
-    return {name: made[:, :, i] for i, name in enumerate(NAMES)}
+    made = simulate(model, rows, infusion, DAYS * 24, outputs=NAMES)
+    assert not made.failures
+    return {name: made.values[:, :, i] for i, name in enumerate(NAMES)}
 
 
 def grade() -> npt.NDArray[np.int64]:

@@ -127,7 +127,7 @@ def test_roadrunner_agrees_for_patients_of_the_patient_model(many: int) -> None:
 
 def test_copasi_agrees_for_the_patient_model() -> None:
     model = patient_model(["tocilizumab", "dexamethasone"])
-    parameters = patients_of(model, 2)
+    parameters = patients_of(model, 1)
     ours = simulate(model, parameters, TREATED, TIMES, outputs=model.state_names, rtol=1e-8)
     for row, values in zip(parameters, ours.values):
         theirs = in_copasi(export_sbml(model, row, TREATED), model.state_names)

@@ -59,7 +59,7 @@ def test_the_density_of_michaelis_menten_elimination_integrates_to_the_quantiles
 
 
 @pytest.mark.timeout(900)
-def test_michaelis_menten_elimination_has_the_quantiles_of_stan(references):
+def test_michaelis_menten_elimination_has_the_quantiles_of_stan(references, full):
     got = fit_michaelis_menten(references, 3, chains=2, draws=400, tune=250)
     summary = got.summary.set_index("name").rename({"conc a": "sigma"})
     assert (summary["r_hat"] < 1.05).all()

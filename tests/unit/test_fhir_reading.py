@@ -256,15 +256,14 @@ def _places(value: Any, path: tuple = ()) -> list[tuple]:
     return found
 
 
-def test_any_element_of_the_wrong_kind_never_crashes(tmp_path: Path) -> None:
-    """Each element of a good bundle, replaced by something odd: read, or refused with a DataError."""
+def test_any_element_of_the_wrong_kind_never_crashes(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Each element of a good bundle (every third, unless ``--full``) made odd: read, or refused with a DataError."""
     contained = [{"resourceType": "Specimen", "id": "s", "type": {"text": "csf"}}]
     good = bundle(
         patient(deceasedDateTime="2024-05-01"), infusion(), lab(contained=contained, specimen={"reference": "#s"})
     )
     rng = np.random.default_rng(7)
-    places = _places(good)
-    for place in places:
+    for place in _places(good)[:: 1 if request.config.getoption("--full") else 3]:
         made = copy.deepcopy(good)
         target = made
         for key in place[:-1]:

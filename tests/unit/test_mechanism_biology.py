@@ -143,7 +143,7 @@ def test_antigen_gone_there_is_one_steady_state_and_it_attracts() -> None:
     """
     model = systemic()
     names = ("MYE_A", "ENDO", "HMP", "IL6", "IFNG", "VASO")
-    for row in draw(model, 25, seed=6):
+    for row in draw(model, 8, seed=6):
         row[model.parameters.place("tum_0")] = model.parameters["tum_0"].lower
         row[model.parameters.place("tum_growth")] = model.parameters["tum_growth"].lower
         rest = initial(model, row)
@@ -186,7 +186,7 @@ def test_feedback_makes_the_tail() -> None:
     for feedback in (True, False):
         model = systemic(feedback=feedback)
         full = systemic()
-        rows = draw(full, 30, seed=8)
+        rows = draw(full, 16, seed=8)
         keep = [full.parameters.place(n) for n in model.parameters.names]
         peaks[feedback] = np.array([course(model, ("IL6",), row[keep])["IL6"].max() for row in rows])
     assert np.all(peaks[False] <= peaks[True] * 1.001)

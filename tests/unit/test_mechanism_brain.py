@@ -30,7 +30,7 @@ def brain_states(model: PatientModel) -> list[int]:
 # --- health ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10_000))
 def test_health_is_a_steady_state_for_any_parameters(seed: int) -> None:
     model = patient_model(regions=("cortex", "thalamus"), solutes=("IL6", "IL1B", "IL1RA", "IL10", "ALB"))

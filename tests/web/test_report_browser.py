@@ -6,14 +6,12 @@ from itertools import pairwise
 
 import pytest
 
-from icans.report.render import write_report
-from report_cohorts import synthetic_data
+from report_cohorts import whole_page
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    return write_report(synthetic_data(n=24), path).as_uri()
+def address(once) -> str:
+    return whole_page(once).as_uri()
 
 
 def eventually(page, question: str, argument: object = None, tries: int = 150) -> bool:
