@@ -7,7 +7,7 @@ circulating CAR T cells, as plain arrays. The piece of brain returns region aver
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -121,11 +121,6 @@ class BrainCourse:
         return made / came if came > 0 else np.inf
 
 
-@dataclass
-class _Record:
-    rows: list[dict[str, npt.ArrayLike]] = field(default_factory=list)
-
-
 def run_brain(
     region: str | Region,
     macro: MacroInput,
@@ -149,17 +144,17 @@ def run_brain(
     Raises
     ------
     ModelError
-        What building raises; plasma of a substance that the tissue does not have; a time that is not positive.
+        What building raises; plasma of a substance that the tissue does not have; less than an hour.
     """
     tissue = brain_tissue(region, changed, seed=seed, threads=threads)
     names = tissue.field.names
     wrong = [problem("plasma", n, f"one of {names}", "No such substance in the tissue.")
              for n in macro.plasma if n not in names]  # fmt: skip
-    if not hours > 0:
-        wrong.append(problem("hours", hours, "a positive time", "Mend it."))
+    if not hours >= LOOK_MIN / 60:
+        wrong.append(problem("hours", hours, f"at least {LOOK_MIN / 60:g} h", "Make the run longer."))
     if wrong:
         raise ModelError(wrong)
-    record = _Record()
+    rows: list[dict[str, npt.ArrayLike]] = []
     neurons = tissue.count(NEURON)
     before = tissue.field.values.reshape(len(names), -1).mean(axis=1)
     for hour in range(round(hours * 60 / LOOK_MIN)):
@@ -170,8 +165,8 @@ def run_brain(
         gained = np.asarray(row["production"]) + np.asarray(row["influx"]) - (after - before) / (LOOK_MIN / 60)
         row["clearance"] = np.divide(gained, after, out=np.full(after.size, np.nan), where=after > 1e-9)
         before = after
-        record.rows.append(row)
-    columns = {key: np.array([row[key] for row in record.rows]) for key in record.rows[0]}
+        rows.append(row)
+    columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     return BrainCourse(region if isinstance(region, str) else region.name, names, **columns)
 
 
