@@ -255,10 +255,19 @@ def test_iec_hs_grades():
         ({}, None),
     ],
 )
-def test_tian(patient, grade):
+def test_tian_by_course(patient, grade):
     result = grade_tian(findings(**patient))
     assert result.grade == grade
     assert "unverified" in result.flags
+
+
+@pytest.mark.parametrize(
+    ("signs", "grade"), [("none", 0), ("mild", 1), ("moderate", 2), ("severe", 3), ("life_threatening", 4)]
+)
+def test_tian_by_signs_as_published(signs, grade):
+    """Mahdi et al. 2023, Table 1; signs come before what was done."""
+    result = grade_tian(findings(tian_signs=signs, tian_course="observation", tian_type="type_2"))
+    assert (result.grade, result.flags) == (grade, {"type_2"})
 
 
 def test_every_scheme_names_its_source_and_whether_it_was_read():

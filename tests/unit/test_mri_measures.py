@@ -7,7 +7,7 @@ import pytest
 
 from icans.core.errors import DataError, NotEstimableError
 from icans.signals.mri import thresholds
-from icans.signals.mri.atlas import VENTRICLE_CODE
+from icans.signals.mri.atlas import VENTRICLE_CODE, named_nearby
 from icans.signals.mri.contrast import enhancing, gain
 from icans.signals.mri.diffusion import coefficient, diffusion, in_mm2_s, shares
 from icans.signals.mri.fluid import fluid_change, fluid_ml, zones
@@ -186,3 +186,32 @@ def test_masks_made_elsewhere_are_carried_and_checked(block):
     with pytest.raises(DataError, match="one space"):
         from_mask(Volume(drawn.astype(np.float32), away, "drawn"), image)
     assert [flag.code for flag in from_mask(Volume(2 * drawn.astype(np.float32), fine), image).flags] == ["mask.labels"]
+
+
+@pytest.mark.parametrize("place", ["inside", "at the surface", "at fluid inside"])
+def test_a_lesion_is_drawn_to_its_border_against_tissue_and_against_fluid(block, place):
+    """A blurred cube of known volume: amid tissue, up to the brain's surface (where none is sought), beside fluid."""
+    from scipy.ndimage import gaussian_filter
+
+    start = {"inside": 5, "at the surface": 4, "at fluid inside": 8}[place]
+    truth = np.zeros(SHAPE, dtype=bool)
+    truth[start : start + 7, 6:13, 6:13] = True
+    labels = block.labels.copy()
+    if place == "at fluid inside":
+        labels[4:8] = VENTRICLE_CODE
+    signal = np.where((labels > 0) & (labels < VENTRICLE_CODE), 100.0, 15.0)
+    signal[truth] = 190.0
+    noise = 3.0 * np.random.default_rng(5).standard_normal(SHAPE)
+    image = picture(gaussian_filter(signal, 0.5) + noise)
+    brain = labels < VENTRICLE_CODE
+    found = by_threshold(image, Outline(block.brain & brain, block.inside, labels)).mask
+    assert found.sum() == pytest.approx(truth.sum(), rel=0.05)
+    assert (found & truth).sum() > 0.97 * truth.sum()
+
+
+def test_a_lesion_that_no_region_names_counts_to_the_nearest_one():
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[:10], labels[13:20], labels[20:] = WHITE, THALAMUS, VENTRICLE_CODE
+    where = np.zeros(SHAPE, dtype=bool)
+    where[[9, 10, 12, 21, 30], 5, 5] = True
+    assert named_nearby(labels, where, (2.0, 2.0, 2.0)).tolist() == [WHITE, WHITE, THALAMUS, THALAMUS, 0]

@@ -113,7 +113,7 @@ def examinations(cohort: Cohort, kind: str) -> Examinations | None:
     values = values.loc[:, values.nunique() > 1]
     known = analytes()
     labels = {str(f): known[f].label if f in known else str(f).replace("_", " ") for f in values.columns}
-    labels = {f: re.sub(r"^(EEG|MRI) ", "", word) for f, word in labels.items()}
+    labels = {f: re.sub(r"^(EEG|MRI):? (volume of )?", "", word) for f, word in labels.items()}
     return Examinations(values, labels, outcome, name, _groups(outcome, name))
 
 

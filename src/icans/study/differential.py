@@ -1,7 +1,8 @@
 """ICANS or TIAN from a cohort: the findings of one patient as they were known at one hour.
 
 Only rows with ``available_h`` at or before that hour are seen. What nobody recorded is left out and stays unknown; what
-tables cannot tell (where an EEG is slow, whether an MRI is focal without a mask of the tumour) can be added by hand.
+tables cannot tell (on which side the tumour lies, whether an MRI is focal without a mask of the tumour) can be added by
+hand.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from importlib import resources
 import pandas as pd
 
 from icans.cohort.cohort import Cohort
-from icans.signals.differential.case import Case, mri_state, onset_state, ratio_state, setting_of, ventricle_state
+from icans.signals.differential.case import (
+    Case,
+    eeg_state,
+    mri_state,
+    onset_state,
+    ratio_state,
+    setting_of,
+    ventricle_state,
+)
 from icans.signals.differential.odds import Differential, differentiate
 
 #: Ways of giving cells that reach a tumour of the nervous system without the blood.
@@ -23,7 +32,13 @@ BLOOD = ("serum", "plasma", "blood")
 
 
 def differential_at(
-    cohort: Cohort, patient_id: str, at_h: float, *, findings: Mapping[str, str] | None = None, seed: int = 1
+    cohort: Cohort,
+    patient_id: str,
+    at_h: float,
+    *,
+    findings: Mapping[str, str] | None = None,
+    tumour_side: str | None = None,
+    seed: int = 1,
 ) -> Differential:
     """The differential of one patient as known at ``at_h`` hours after infusion.
 
@@ -31,6 +46,9 @@ def differential_at(
     ----------
     findings
         Findings that tables do not hold, in the words of the differential; they take the place of derived ones.
+    tumour_side
+        ``left`` or ``right`` where the tumour of the nervous system lies on one side: an EEG that is slow on one side
+        then tells whether it is that of the tumour. None: such an EEG says nothing here.
 
     Raises
     ------
@@ -39,10 +57,17 @@ def differential_at(
     DataError
         A finding added by hand is unknown.
     """
-    return differentiate(case_at(cohort, patient_id, at_h, findings=findings), seed=seed)
+    return differentiate(case_at(cohort, patient_id, at_h, findings=findings, tumour_side=tumour_side), seed=seed)
 
 
-def case_at(cohort: Cohort, patient_id: str, at_h: float, *, findings: Mapping[str, str] | None = None) -> Case:
+def case_at(
+    cohort: Cohort,
+    patient_id: str,
+    at_h: float,
+    *,
+    findings: Mapping[str, str] | None = None,
+    tumour_side: str | None = None,
+) -> Case:
     """What was known of a patient at an hour; see :func:`differential_at`."""
     people = cohort.patients.set_index("patient_id")
     if patient_id not in people.index:
@@ -62,6 +87,7 @@ def case_at(cohort: Cohort, patient_id: str, at_h: float, *, findings: Mapping[s
     found |= _onset(assessed, cells)
     found |= _systemic(measured[measured["time_h"] >= at_h - _cut("window_h")], grades)
     found |= _imaging(measured, bool(tumour))
+    found |= _signals(measured[measured["time_h"] >= at_h - _cut("eeg_window_h")], bool(tumour), tumour_side)
     found |= dict(findings or {})
     flags = ("haemorrhage",) if _yes(recent.get("intracranial_haemorrhage")) else ()
     return Case(setting_of(cns_tumour=tumour, local_cells=local), found, flags, bool(len(cells)))
@@ -167,3 +193,24 @@ def _imaging(measured: pd.DataFrame, tumour: bool) -> dict[str, str]:
         )
         found |= {} if state is None else {"mri": state}
     return found
+
+
+def _signals(measured: pd.DataFrame, tumour: bool, tumour_side: str | None) -> dict[str, str]:
+    """The last EEG, where features of it were measured."""
+    seen = measured[measured["matrix"].eq("eeg")].dropna(subset=["value"])
+    if seen.empty:
+        return {}
+    last = seen[seen["time_h"] == seen["time_h"].max()].groupby("analyte")["value"].last()
+    if "eeg_median_frequency" not in last:
+        return {}
+    limit = _cut("eeg_slow_with_rhythm_hz" if last.get("eeg_pdr_present", 0.0) >= 0.5 else "eeg_slow_hz")
+    lean, focal = float(last.get("eeg_asymmetry_delta", 0.0)), float(last.get("eeg_focal_delta", 0.0))
+    state = eeg_state(
+        slow=float(last["eeg_median_frequency"]) < limit,
+        local=focal >= _cut("eeg_focal_log2") or abs(lean) >= _cut("eeg_lean_log2"),
+        lean=lean,
+        least=_cut("eeg_side_log2"),
+        tumour=tumour,
+        tumour_side=tumour_side,
+    )
+    return {} if state is None else {"eeg": state}

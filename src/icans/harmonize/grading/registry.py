@@ -80,8 +80,8 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("CRS", "CTCAE5", ctcae.grade_crs_ctcae5, SYSTEMIC - {"crs_symptoms"} | DEATH, SUPPORT),
         Scheme("neurotoxicity", "CTCAE4", ctcae.grade_ctcae4, TERMS | DEATH, BLEEDING),
         Scheme("neurotoxicity", "CTCAE5", ctcae.grade_ctcae5, TERMS | DEATH, BLEEDING),
-        Scheme("TIAN", "TIAN2023", tian.grade_tian, frozenset({"tian_course", "cns_tumour_inflammation"}) | DEATH,
-               frozenset({"tian_type"})),
+        Scheme("TIAN", "TIAN2023", tian.grade_tian,
+               frozenset({"tian_signs", "tian_course", "cns_tumour_inflammation"}) | DEATH, frozenset({"tian_type"})),
         Scheme("IEC-HS", "IEC-HS2023", _iec_hs, frozenset({"iec_hs_course", "haemophagocytosis"}) | DEATH),
     )
 }  # fmt: skip

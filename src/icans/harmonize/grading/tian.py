@@ -1,7 +1,8 @@
 """TIAN, tumour inflammation-associated neurotoxicity (Mahdi et al., Nat Med 2023;29:803, 10.1038/s41591-023-02276-w).
 
-Unverified: the two types were read, the wording of the grades was not obtained. The table in ``rules.toml``
-(section ``tian``) is a recalled skeleton by what was needed; replace it from the primary source before use.
+The two types and the grades by signs (Table 1, PMC10166099) were read. Records that say only what was needed
+(``tian_course``) are graded by a recalled skeleton, marked unverified. Both tables are in ``rules.toml``, section
+``tian``.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ TOXICITY = "TIAN"
 
 
 def grade_tian(found: Findings, options: GradingOptions = DEFAULT) -> Grade:
-    """TIAN by course. Without a tumour of the CNS that swells or fails there is none (grade 0)."""
-    flags = frozenset({"unverified", *found.words("tian_type")})
+    """TIAN by signs, else by course. Without a tumour of the CNS that swells or fails there is none (grade 0)."""
+    name = "signs" if found.words("tian_signs") else "course"
+    flags = frozenset({*([] if name == "signs" else ["unverified"]), *found.words("tian_type")})
     present = found.flag("cns_tumour_inflammation")
-    domain = domain_from_words("course", found, "tian_course", grades_of("tian", "course"))
-    if present is False and not found.words("tian_course") - {"none"}:
-        domain = Domain("course", 0.0)
+    domain = domain_from_words(name, found, f"tian_{name}", grades_of("tian", name))
+    if present is False and not found.words(f"tian_{name}") - {"none"}:
+        domain = Domain(name, 0.0)
     died = "TIAN" in found.words("death_attributed")
     return worst(SCHEME, TOXICITY, [domain], died=died, incomplete=found.incomplete, flags=flags)

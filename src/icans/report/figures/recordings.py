@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 
 from icans.core.random import stream
+from icans.evaluate.calibration import wilson
 from icans.report import style
 from icans.report.figures import base
 from icans.report.recordings import SEED, Examinations
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = (style.GRADES[1], style.GRADES[3], style.GRADES[4])
@@ -22,6 +24,8 @@ COLOURS = (style.GRADES[1], style.GRADES[3], style.GRADES[4])
 @base.figure
 def fig_features(found: Examinations, table: pd.DataFrame, features: Sequence[str]) -> Figure:
     """One panel a feature: every recording as a dot by outcome group, with median and quartiles.
+
+    A finding that is there or not is drawn as its share.
 
     Parameters
     ----------
@@ -34,9 +38,13 @@ def fig_features(found: Examinations, table: pd.DataFrame, features: Sequence[st
     axes = fig.subplots(lines, columns, squeeze=False)
     groups = [str(g) for g in found.groups.cat.categories]
     rng = stream(SEED, "recordings", "jitter")
+    yes_or_no = {f: bool(found.values[f].dropna().isin([0.0, 1.0]).all()) for f in features}
     for ax, feature in zip(axes.flat, features, strict=False):
         for k, group in enumerate(groups):
             values = found.values.loc[found.groups.eq(group).to_numpy(), feature].dropna()
+            if yes_or_no[feature] and len(values):
+                _share(ax, k, values)
+                continue
             spread = rng.uniform(-0.22, 0.22, len(values))
             ax.scatter(k + spread, values, s=9, color=COLOURS[k % 3], alpha=0.75, linewidths=0, zorder=1)
             one = table[(table["feature"] == feature) & (table["group"] == group)]
@@ -47,6 +55,9 @@ def fig_features(found: Examinations, table: pd.DataFrame, features: Sequence[st
         ax.set_xticks(range(len(groups)), [g.replace(" ", "\n", 1) for g in groups])
         ax.set_title(_short(found.labels[feature]))
         ax.margins(x=0.12)
+        if yes_or_no[feature]:
+            ax.set_ylim(-0.03, 1.03)
+            base.percent_ticks(ax.yaxis)
     for ax in list(axes.flat)[len(features) :]:
         ax.set_visible(False)
     return fig
@@ -80,6 +91,13 @@ def fig_regions(table: pd.DataFrame, labels: Mapping[str, str], groups: Sequence
     if len(groups) > 1:
         ax.legend(loc="lower right")
     return fig
+
+
+def _share(ax: Axes, at: int, values: pd.Series) -> None:
+    """Share of recordings that show a finding, with Wilson's interval."""
+    low, high = wilson(float(values.mean()), len(values))
+    ax.plot([at, at], [low, high], color=style.INK, lw=1.2)
+    ax.plot(at, values.mean(), "o", ms=7, color=COLOURS[at % 3], mec=style.INK, mew=0.6)
 
 
 def _short(text: str, most: int = 34) -> str:

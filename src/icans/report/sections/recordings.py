@@ -34,14 +34,22 @@ def section(builder: Builder) -> Section:
     counts = pd.DataFrame() if cohort is None else overview(cohort)
     if cohort is None or counts.empty:
         return Section("recordings", TITLE, LEAD, (absent("The cohort has no EEG and no MRI."),))
-    shown = {"of all patients": fmt.percent, "in doubt": fmt.percent}
-    parts: list[Any] = [builder.table(counts, "Recordings", show=shown, row_heads=True)]
+    parts: list[Any] = [builder.table(_upright(counts), "Recordings", row_heads=True)]
     parts += _quality(builder, cohort)
     for kind in ("eeg", "mri"):
         found = examinations(cohort, kind)
         if found is not None:
             parts += [Heading(kind.upper()), *_features(builder, found, kind)]
     return Section("recordings", TITLE, LEAD, blocks_of(parts))
+
+
+def _upright(counts: pd.DataFrame) -> pd.DataFrame:
+    """One column a kind."""
+    shares = ["of all patients", "in doubt"]
+    words = counts.astype(object)
+    for name in counts.columns.drop("kind"):
+        words[name] = [fmt.percent(v) if name in shares else fmt.significant(float(v)) for v in counts[name]]
+    return words.set_index("kind").T.rename_axis("what").reset_index().rename_axis(None, axis=1)
 
 
 def _quality(builder: Builder, cohort: Cohort) -> list[Any]:
@@ -59,7 +67,9 @@ def _quality(builder: Builder, cohort: Cohort) -> list[Any]:
 
 
 def _features(builder: Builder, found: Examinations, kind: str) -> list[Any]:
-    blocks: list[Any] = [Callout(CARE[kind], (), "caution")]
+    made_here = any(str(f).startswith(f"{kind}_") for f in found.values.columns)
+    care = CARE[kind] if made_here else "Findings read by people: another reader may read otherwise."
+    blocks: list[Any] = [Callout(care, (), "caution")]
     table = associations(found)
     if table.empty:
         text = (
@@ -76,7 +86,7 @@ def _features(builder: Builder, found: Examinations, kind: str) -> list[Any]:
             f"{kind.upper()} features by {found.outcome_name}",
             f"The {len(top)} features that go with the {found.outcome_name} most closely in these data: chosen by what "
             "they show, so they look better here than they will elsewhere. Dots: recordings; thick line: median; thin: "
-            f"quartiles. Recordings: {sizes}.",
+            f"quartiles; a finding that is there or not: its share, with the 95 % interval. Recordings: {sizes}.",
             f"Dots of {kind.upper()} features in the groups {', '.join(groups)}; the table beneath has the numbers.",
         )
     )

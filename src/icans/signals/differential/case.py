@@ -114,6 +114,32 @@ def mri_state(
     return "symmetric_or_deep" if near_share <= cut("far_share") else "both"
 
 
+def eeg_state(
+    *, slow: bool, local: bool, lean: float, least: float, tumour: bool, tumour_side: str | None
+) -> str | None:
+    """State of ``eeg`` from measured slowing; None where the numbers do not say.
+
+    Parameters
+    ----------
+    slow
+        Whether the whole head is slow.
+    local
+        Whether one pair of electrodes, or one whole side, has far more delta than the other.
+    lean, least
+        Delta of the left over the right side (log2, median pair), and how much of it names the side.
+    tumour, tumour_side
+        Whether there is a tumour of the nervous system, and its side where it has one (``left``, ``right``).
+    """
+    if not local:
+        return "diffuse" if slow else "normal"
+    if not tumour:
+        return "focal_elsewhere"
+    # Which pair it is the tables do not hold: where the sides are alike a local excess cannot be placed.
+    if abs(lean) < least or tumour_side is None:
+        return None
+    return "focal_at_tumour" if (lean > 0) == (tumour_side == "left") else "focal_elsewhere"
+
+
 def ventricle_state(change: float) -> str:
     """State of ``ventricles`` from the relative change of their fluid from baseline."""
     if change > cut("wider"):

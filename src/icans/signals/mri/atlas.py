@@ -25,6 +25,8 @@ Labels = npt.NDArray[np.uint8]
 #: Codes beyond the regions: fluid inside the brain's outline, and choroid plexus with it (enhances in health).
 CSF_CODE = 100
 VENTRICLE_CODE = 101
+#: Tissue this near to a region is counted to it where no label names it, mm.
+NEARBY_MM = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,28 @@ def on_grid(target: Volume, to_mni: Array, shift_mm: tuple[float, float, float] 
     return np.asarray(
         affine_transform(source.labels, matrix[:3, :3], matrix[:3, 3], target.data.shape, order=0, mode="constant")
     )
+
+
+def named_nearby(labels: Labels, where: npt.NDArray[np.bool_], spacing: tuple[float, float, float]) -> Labels:
+    """Codes of the voxels ``where``, in their order: those outside every region get that of the nearest one.
+
+    An affine map leaves borders uncertain; what lies at most :data:`NEARBY_MM` outside a region is counted to it.
+    0 where none is so near.
+    """
+    at = np.stack(np.nonzero(where), axis=1)
+    codes = labels[where].copy()
+    codes[codes >= CSF_CODE] = 0
+    reach = [int(NEARBY_MM // edge) for edge in spacing]
+    steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
+    far = np.linalg.norm(steps * np.array(spacing), axis=1)
+    for step in steps[np.argsort(far, kind="stable")][1 : int((far <= NEARBY_MM).sum())]:
+        open_ = np.flatnonzero(codes == 0)
+        if not len(open_):
+            break
+        beside = np.clip(at[open_] + step, 0, np.array(labels.shape) - 1)
+        found = labels[tuple(beside.T)]
+        codes[open_] = np.where(found < CSF_CODE, found, 0)
+    return codes
 
 
 def right_side(target: Volume, to_mni: Array) -> npt.NDArray[np.bool_]:

@@ -1,7 +1,8 @@
 """Bright tissue on FLAIR, by a threshold against the same patient's own tissue, or from a mask made elsewhere.
 
 White matter, grey matter, brainstem and cerebellum differ on FLAIR in health: each class is compared with itself, and
-near a border with a brighter class with that one, as an affine map leaves borders uncertain by millimetres. What is
+near a border with a brighter class with that one, as an affine map leaves borders uncertain by millimetres. Lesions are
+looked for away from the brain's surface and then drawn to their border, which may lie there. What is
 bright by nature (caps of the ventricles, septum, vessels, pulsation, a rim of skull the mask kept) is bright here too.
 The accuracy on patients' lesions was not measured and is not claimed.
 """
@@ -28,6 +29,12 @@ FEWEST_TOGETHER = 5
 DARK_SHARE = 0.5
 #: Layers of the mask's surface where threshold lesions are not sought, mm: skull and pulsation are bright there.
 RIM_MM = 2.0
+#: From where it was found a lesion is drawn this far at most, mm; into the rim, too.
+REACH_MM = 3.0
+#: How far down the slope of signal the outside of a border is looked at, mm: about twice the blur of an image.
+OUTSIDE_MM = 2.0
+#: Share of a lesion's contrast by which a voxel must stand out of its own tissue class.
+GROWTH = 0.25
 #: Width of the smoothing before the comparison (standard deviation), mm: single voxels are noise.
 SMOOTH_MM = 1.0
 #: A class is judged by voxels this far inside it where it has enough of them, mm: its border is mixed with others.
@@ -69,7 +76,8 @@ def by_threshold(flair: Volume, found: Outline) -> Lesions:
     smooth = flair.with_data(_smoothed(flair, found.brain))
     z, flags = robust_z(smooth, found)
     tissue = found.brain & (_tissue_class(found.labels) > 0) & _deep(found, flair.spacing)
-    masks = {cut: _lesions(smooth, z.above, z.own, tissue, cut) for cut in thresholds.sweep("flair_z")}
+    room = found.brain | found.inside
+    masks = {cut: _lesions(flair, smooth, z, tissue, room, cut) for cut in thresholds.sweep("flair_z")}
     chosen = masks[thresholds.value("flair_z")]
     share = float(chosen.sum()) / max(float(tissue.sum()), 1.0)
     if share > 0.15:
@@ -247,21 +255,58 @@ def _deep(found: Outline, spacing: tuple[float, float, float]) -> Mask:
     return np.asarray(distance_transform_edt(whole, sampling=spacing) > RIM_MM)
 
 
-def _lesions(image: Volume, z: npt.NDArray[np.float32], own: npt.NDArray[np.float32], tissue: Mask, cut: float) -> Mask:
-    """Connected bright tissue, each piece cut half way between its own signal and that of normal tissue.
+def _lesions(image: Volume, smooth: Volume, scores: Brightness, seeds: Mask, room: Mask, cut: float) -> Mask:
+    """Connected bright tissue: found away from the surface, then drawn to its border within ``room``.
 
-    Small pieces are set aside.
+    The border lies half way between a piece's own signal and what lies just outside: tissue or, darker, fluid. What
+    is taken must also stand out of its own tissue class by :data:`GROWTH` of the piece's contrast, so that tissue
+    between a lesion and fluid stays out.
     """
     from scipy import ndimage
 
-    parts, count = ndimage.label(tissue & (z > cut), structure=np.ones((3, 3, 3)))
+    together = np.ones((3, 3, 3))
+    parts, count = ndimage.label(seeds & (scores.above > cut), structure=together)
     if count == 0:
-        return np.zeros(z.shape, dtype=bool)
-    everything = np.arange(1, count + 1)
-    peak = ndimage.labeled_comprehension(image.data, parts, everything, lambda v: np.percentile(v, 75), float, 0.0)
-    part = thresholds.value("flair_edge")
-    edge = own + part * (np.concatenate([[0.0], peak])[parts] - own)
-    kept = (parts > 0) & (image.data >= edge)
-    sizes = np.bincount(parts[kept], minlength=count + 1)
-    large = (sizes * image.voxel_ml >= thresholds.value("smallest_ml")) & (sizes >= FEWEST_TOGETHER)
-    return np.asarray(kept & large[parts])
+        return np.zeros(seeds.shape, dtype=bool)
+    peak = ndimage.labeled_comprehension(
+        smooth.data, parts, np.arange(1, count + 1), lambda v: np.percentile(v, 75), float, 0.0
+    )
+    peak = np.concatenate([[0.0], peak])
+    half = scores.own + thresholds.value("flair_edge") * (peak[parts] - scores.own)
+    # Drawing a border adds voxels: whether a piece is more than noise is asked before.
+    core = (parts > 0) & (smooth.data >= half)
+    parts[~_large(parts, core, image.voxel_ml)[parts]] = 0
+    if not parts.any():
+        return np.zeros(seeds.shape, dtype=bool)
+    away, nearest = ndimage.distance_transform_edt(parts == 0, sampling=image.spacing, return_indices=True)
+    near = np.nonzero((away <= REACH_MM) & room)
+    closest = tuple(axis[near] for axis in nearest)
+    own = np.where(scores.own[near] > 0, scores.own[near], scores.own[closest])
+    top = peak[parts[closest]]
+    outside = np.minimum(_outwards(image, smooth, near), own)
+    edge = outside + thresholds.value("flair_edge") * (top - outside)
+    kept = np.zeros(seeds.shape, dtype=bool)
+    kept[near] = image.data[near] >= np.maximum(edge, own + GROWTH * (top - own))
+    pieces, _ = ndimage.label(kept, structure=together)
+    grown = np.zeros(int(pieces.max()) + 1, dtype=bool)
+    grown[np.unique(pieces[parts > 0])] = True
+    return np.asarray((_large(pieces, kept, image.voxel_ml) & grown)[pieces])
+
+
+def _large(parts: npt.NDArray[np.int32], where: Mask, voxel_ml: float) -> Mask:
+    """Which pieces (by number; 0, the rest, never) are large enough within ``where`` to be more than noise."""
+    sizes = np.bincount(parts[where], minlength=int(parts.max()) + 1)
+    large = (sizes * voxel_ml >= thresholds.value("smallest_ml")) & (sizes >= FEWEST_TOGETHER)
+    large[0] = False
+    return np.asarray(large)
+
+
+def _outwards(image: Volume, smooth: Volume, near: tuple[npt.NDArray[np.intp], ...]) -> npt.NDArray[np.float64]:
+    """Signal one step down the slope from each of the voxels ``near``: what lies outside the border they are at."""
+    from scipy.ndimage import map_coordinates
+
+    gradient = np.asarray(np.gradient(smooth.data, *image.spacing), dtype=float)
+    slope = np.stack([gradient[axis][near] for axis in range(3)])
+    length = np.sqrt((slope**2).sum(axis=0))
+    at = np.stack(near) - OUTSIDE_MM * slope / np.maximum(length, 1e-12) / np.array(image.spacing)[:, None]
+    return np.asarray(map_coordinates(image.data, at, order=1, mode="nearest"), dtype=float)

@@ -11,7 +11,7 @@ import pandas as pd
 from icans.core.errors import NotEstimableError
 from icans.signals.eeg.flags import Flag
 from icans.signals.mri import thresholds
-from icans.signals.mri.atlas import Labels, on_grid, regions, right_side
+from icans.signals.mri.atlas import Labels, named_nearby, on_grid, regions, right_side
 from icans.signals.mri.contrast import enhancing, gain
 from icans.signals.mri.diffusion import Diffusion, diffusion, in_mm2_s, shares
 from icans.signals.mri.examination import Examination, Placed, Placement, follow, place
@@ -21,7 +21,7 @@ from icans.signals.mri.lesions import Lesions, by_threshold, carry_mask, from_ma
 from icans.signals.mri.outline import Mask
 from icans.signals.mri.perfusion import flow_columns
 from icans.signals.mri.shading import evened
-from icans.signals.mri.volume import gather_flags
+from icans.signals.mri.volume import Volume, gather_flags
 
 Columns = dict[str, dict[str, float]]
 
@@ -130,6 +130,16 @@ def _volumes(mask: Mask, labels: Labels, voxel_ml: float) -> dict[str, float]:
     return {**found, "brain": float(mask.sum()) * voxel_ml}
 
 
+def _found(mask: Mask, labels: Labels, image: Volume) -> dict[str, float]:
+    """Volume of what was found in every region and in the whole brain, mL.
+
+    What no region names counts to the nearest one.
+    """
+    counts = np.bincount(named_nearby(labels, mask, image.spacing), minlength=256)
+    found = {r.name: float(counts[r.code]) * image.voxel_ml for r in regions()}
+    return {**found, "brain": float(mask.sum()) * image.voxel_ml}
+
+
 def _shifts() -> list[tuple[float, float, float]]:
     """Errors of the borders that are tried: one step along each axis both ways, MNI mm."""
     step = thresholds.value("border_mm")
@@ -139,11 +149,11 @@ def _shifts() -> list[tuple[float, float, float]]:
 
 def _ranged(column: str, mask: Mask, sweep: dict[float, Mask], where: Placed) -> Columns:
     """Regional volumes of a mask, and their range over its sweep and over errors of the borders."""
-    scale = where.image.voxel_ml
-    best = _volumes(mask, where.found.labels, scale)
-    others = [_volumes(other, where.found.labels, scale) for other in sweep.values()]
+    image, labels = where.image, where.found.labels
+    best = _found(mask, labels, image)
+    others = [_found(other, labels, image) for other in sweep.values()]
     if mask.any():
-        others += [_volumes(mask, on_grid(where.image, where.to_mni, shift), scale) for shift in _shifts()]
+        others += [_found(mask, on_grid(image, where.to_mni, shift), image) for shift in _shifts()]
     return {
         column: best,
         f"{column}_low": {name: min(best[name], *(o[name] for o in others)) if others else best[name] for name in best},
@@ -157,7 +167,7 @@ def _lesion_columns(lesions: Lesions, home: Placed, volumes: dict[str, float]) -
     columns = _ranged("flair_ml", lesions.mask, lesions.sweep, home)
     best = columns["flair_ml"]
     columns["flair_share"] = {n: best[n] / volumes[n] if volumes[n] > 0 else float("nan") for n in best}
-    right = _volumes(lesions.mask & right_side(home.image, home.to_mni), home.found.labels, home.image.voxel_ml)
+    right = _found(lesions.mask & right_side(home.image, home.to_mni), home.found.labels, home.image)
     columns["flair_right_share"] = {n: right[n] / best[n] if best[n] > 0 else float("nan") for n in best}
     return columns
 
