@@ -84,9 +84,10 @@ def test_the_solver_alone_agrees_with_rounds_of_an_hour(patients: Cast) -> None:
     one = Strategy("one", "Dexamethasone upon ICANS", rules=(replace(base, when=(GradeSeen("icans", 1),)),))
     assert one.one_call
     found = run_course(one, patients, artefact.read().readings, OUTPUTS, times_h=HOURS)
-    acted, _ = in_world(patients, one, 1.0, float(HOURS[-1]))
+    acted, _ = in_world(patients, one, 1.0, 8 * 24.0)
     first, rounds = found.acted[0][:, 0], acted[:, 0]
-    assert np.isfinite(first).sum() >= 8
+    first = np.where(first < 8 * 24.0 - 1.0, first, np.nan)
+    assert np.isfinite(first).sum() >= 6
     assert (np.isfinite(first) == np.isfinite(rounds)).all()
     late = rounds - first
     assert np.nanmin(late) >= -0.02
@@ -132,7 +133,7 @@ def test_a_later_result_changes_nothing_before_it(patients: Cast, upon_ferritin:
 @pytest.fixture(scope="module")
 def results() -> StrategyResults:
     rules = [strategy("never"), strategy("present")]
-    return run_strategies(Group(n=40), rules, SEED)
+    return run_strategies(Group(n=20), rules, SEED)
 
 
 def test_chunks_and_company_change_nothing(results: StrategyResults) -> None:
@@ -146,14 +147,14 @@ def test_summary_and_differences_are_those_of_the_table(results: StrategyResults
     mine = results.of("present")
     row = told.loc[("present", "icans_any")]
     assert row["value"] == pytest.approx((mine["max_icans_grade"] >= 1).mean())
-    assert (row["low"], row["high"]) == pytest.approx(wilson(row["value"], 40))
+    assert (row["low"], row["high"]) == pytest.approx(wilson(row["value"], 20))
     d = differences(results, "never").set_index("measure")
     gain = mine["icu_days"].to_numpy() - results.of("never")["icu_days"].to_numpy()
     assert d.loc["icu_days", "difference"] == pytest.approx(1000 * gain.mean())
-    assert d.loc["icu_days", "low"] == pytest.approx(1000 * (gain.mean() - 1.959964 * gain.std(ddof=1) / np.sqrt(40)))
+    assert d.loc["icu_days", "low"] == pytest.approx(1000 * (gain.mean() - 1.959964 * gain.std(ddof=1) / np.sqrt(20)))
     assert d.loc["treated", "difference"] > 0
     parts = summary(results, ["product", "risk"]).query("measure == 'death' and strategy == 'never'")
-    assert parts["n"].sum() == 40
+    assert parts["n"].sum() == 20
     assert set(parts["risk"]) == {"high burden", "other"}
     assert (risk_group(results.table) == "high burden").groupby(results.table["patient"]).nunique().max() == 1
 

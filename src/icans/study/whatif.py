@@ -39,7 +39,7 @@ class Answer:
             "ok": True, "synthetic": True, "patient": found.draws.patient, "landmark_h": found.draws.landmark_h,
             "start_h": found.start_h, "therapy": found.therapy.title, "hypothetical": found.hypothetical,
             "draws": len(found.draws), "effective": found.draws.ess, "power": found.draws.power,
-            "effects": found.effects.to_dict("records"),
+            "effects": found.effects.astype(object).where(found.effects.notna(), None).to_dict("records"),
             "last_useful_h": last_useful_h(found.window) if len(found.window) else None,
             "folder": None if self.folder is None else str(self.folder),
         }  # fmt: skip
