@@ -162,6 +162,31 @@ def test_trials_draw_from_the_bank_and_see_what_is_in_it():
     assert null.rates[0] == pytest.approx(null.rates[1])
 
 
+def _rates(bank, **endpoint):
+    design = make_design({"trial": {"name": "b", "seed": 4}, **SIMULATED, "endpoint": endpoint})
+    return operate(design, bank, [Scenario("all")], simulations=200)[0].rates
+
+
+def test_composites_schemes_and_readers_change_what_is_counted():
+    peaks = np.vstack([np.linspace(0.1, 4.0, 300), np.linspace(0.1, 4.0, 300)])
+    bank = _bank(peaks)
+    icans, crs, both = (_rates(bank, events=e)[0] for e in (["icans>=2"], ["crs>=4"], ["icans>=2", "crs>=4"]))
+    assert max(icans, crs) < both < icans + crs
+    narrow, broad = (_rates(bank, events=["icans>=1"], icans_scheme=s)[0] for s in ("astct", "ctcae_broad"))
+    assert broad > narrow + 0.05  # events that no severity causes
+    sure = _rates(bank, events=["icans>=5", "death"])
+    assert np.all(sure > 0)
+
+
+def test_competing_events_take_the_chance_of_the_event():
+    peaks = np.vstack([np.full(50, 4.0), np.full(50, 4.0)])
+    bank = _bank(peaks)
+    first = _rates(bank, kind="competing", events=["icans>=1"], against=["icans>=3"])[0]
+    never = _rates(bank, kind="competing", events=["icans>=3"], against=["icans>=1"])[0]
+    assert first > 0.98
+    assert never == 0.0
+
+
 def test_a_trial_without_an_eligible_patient_is_refused_with_counts():
     bank = _bank(np.ones((2, 5)))
     design = make_design({"trial": {"name": "b"}, **SIMULATED,
