@@ -81,8 +81,9 @@ def _glance(builder: Builder, data: EegPage) -> Section:
     if len(data.findings):
         table = builder.table(
             data.findings, "Findings of the automatic reading", show={"prevalence": lambda v: fmt.percent(v)},
-            note="Share of the windows that show it; there from a tenth on. Absent sleep features, reactivity, delta "
-            "brush and BiPD are not looked for. Agreement with experts is in the documentation.", fold=False,
+            note="Share of the windows that show it; there from a tenth on. Absent sleep features, reactivity and "
+            "delta brush are not looked for; bilateral independent periodic discharges (BiPD) were, and cannot be told "
+            "(AUROC 0.45): no finding rests on them. Agreement with experts is in the documentation.", fold=False,
             row_heads=True,
         )  # fmt: skip
     lead = "What the recording shows by rule, and what a reader of the numbers must know about it."
