@@ -102,7 +102,7 @@ def loads_or_tells(folder: Path) -> None:
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(mutated(), min_size=1, max_size=2))
 def test_mutated_folders_load_or_tell(changes):
     with tempfile.TemporaryDirectory() as scratch:
@@ -114,7 +114,7 @@ def test_mutated_folders_load_or_tell(changes):
         loads_or_tells(folder)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(TABLE, st.sampled_from(["csv.gz", "parquet"]), st.data())
 def test_damaged_packed_files_load_or_tell(name, format, data):
     with tempfile.TemporaryDirectory() as scratch:
@@ -182,7 +182,7 @@ def test_csv_structure_agrees_with_the_standard_library(rows):
     assert raw.lines.tolist() == starts[1:]
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.data())
 def test_csv_and_parquet_hold_the_same_cohort(data):
     ids = data.draw(st.lists(st.text("ABCé-1", min_size=1, max_size=4).filter(lambda t: t.strip("-")), min_size=1,

@@ -207,7 +207,7 @@ def agree(found: float, expression: sp.Expr, at: dict[str, float], often: int, w
     assert abs(found - float(exact.value)) <= bound, (what, found, float(exact.value), bound)
 
 
-@settings(max_examples=20, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=8, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     models(), st.lists(VALUES, min_size=6, max_size=6), st.lists(st.floats(-2, 2), min_size=4, max_size=4),
     st.sampled_from([1, 2, 8]),

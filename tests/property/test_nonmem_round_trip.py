@@ -67,7 +67,7 @@ def ordered(cohort, table: str) -> pd.DataFrame:
     return frame.sort_values(list(frame.columns), ignore_index=True)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(cohorts().filter(lambda cohort: check_cohort(cohort, extra_analytes=OPTIONS.extra_analytes).ok))
 def test_round_trip(cohort):
     with tempfile.TemporaryDirectory() as scratch:
@@ -86,7 +86,7 @@ CELL = st.sampled_from(["0", "0", "1", "1", "2", "2", "3", "4", "-1", "5.5", "."
 RECORDS = st.lists(st.lists(CELL, min_size=8, max_size=8), max_size=6)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(RECORDS, st.booleans(), st.sampled_from(["refuse", "split"]))
 def test_any_records_load_or_tell(rows, classic, resets):
     options = dataclasses.replace(OPTIONS, covariates={"WT": "weight"}, codes={}, classic_evid=classic, resets=resets)

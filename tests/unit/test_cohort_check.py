@@ -237,7 +237,7 @@ def test_many_problems_are_counted(tmp_path):
 
 
 def test_a_column_of_rubbish_takes_no_time(tmp_path):
-    count = 5_000
+    count = 3_000
     rows = "".join(f"Q{i},{i % 900},an{i},{i},u{i}\n" for i in range(count))
     rows += "".join(f"P1,{i % 900},crp,{i},u{i}\n" for i in range(count))
     start = time.process_time()
@@ -247,12 +247,12 @@ def test_a_column_of_rubbish_takes_no_time(tmp_path):
         treatments="patient_id,time_h,drug\n" + "".join(f"P1,0,d{i}\n" for i in range(count)),
         assessments="patient_id,time_h,item,value\n" + "".join(f"P1,0,i{i},{i}\n" for i in range(count)),
     )
-    assert time.process_time() - start < 20
+    assert time.process_time() - start < 15
     told = {(p.file, p.column): p.value for p in report.problems if "more of this kind" in (p.value or "")}
-    assert told["measurements.csv", "patient_id"] == "4000 more of this kind"
-    assert told["measurements.csv", "analyte"] == "4000 more of this kind"
-    assert told["treatments.csv", "drug"] == "4000 more of this kind"
-    assert told["assessments.csv", "item"] == "4000 more of this kind"
+    assert told["measurements.csv", "patient_id"] == "2000 more of this kind"
+    assert told["measurements.csv", "analyte"] == "2000 more of this kind"
+    assert told["treatments.csv", "drug"] == "2000 more of this kind"
+    assert told["assessments.csv", "item"] == "2000 more of this kind"
 
 
 def test_tables_without_rows(tmp_path):
