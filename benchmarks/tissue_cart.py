@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,35 +64,40 @@ def write(arm: str, seed: int, rows: list[dict[str, float]]) -> None:
 def report() -> str:
     """All stored runs beside the published curves, as markdown."""
     published = pd.read_csv(CURVES)
-    lines = ["# CAR T cells against a tumour organoid: killing curve", "",
-             "Simulated. Published: read off the figures of CARTopiaX (mean of five runs; its lines for CARTopiaX and for",
-             "Luque et al. 2024 lie on one another up to day 10.5), to about 60 cells.", ""]  # fmt: skip
+    lines = [
+        "# CAR T cells against a tumour organoid: killing curve", "",
+        "Simulated. Published: read off the figures of CARTopiaX (means of five runs; its lines for CARTopiaX and",
+        "for Luque et al. 2024 lie on one another up to day 10.5), to about 60 cells.", "",
+    ]  # fmt: skip
     for arm in ("one dose", "no dose"):
         runs = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(f"cart_{arm.replace(' ', '_')}_*.json"))]
-        if not runs:
-            continue
-        table = pd.concat([pd.DataFrame(r["rows"]) for r in runs]).groupby("day").mean(numeric_only=True)
-        table = table.rename(columns={"live_car_t": "live_car_t_ours"})
-        both = table.join(published[published.arm == arm].set_index("day").drop(columns="arm"), how="left")
-        lines += [f"## {arm} ({len(runs)} run{'s' if len(runs) > 1 else ''})", "",
-                  "| day | tumour cells, ours | published | CAR T alive, ours | published | killed | mean oncoprotein |"
-                  " mean oxygen |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
-        for day, row in both.iterrows():
-            lines.append(
-                f"| {day:g} | {row.tumour_cells:.0f} | {_shown(row.tumour_cells_cartopiax)} | {row.live_car_t_ours:.0f} | "
-                f"{_shown(row.live_car_t)} | {row.killed:.0f} | {_shown(row.mean_oncoprotein, 3)} | "
-                f"{row.mean_oxygen:.1f} |"
-            )
-        known = both.dropna(subset=["tumour_cells_cartopiax"])
-        gap = known.tumour_cells - known.tumour_cells_cartopiax
-        lines += ["", f"Tumour cells: root mean square gap {np.sqrt((gap**2).mean()):.0f} cells "
-                  f"({100 * np.sqrt((gap**2).mean()) / known.tumour_cells_cartopiax.mean():.1f} % of the mean)."]  # fmt: skip
-        known = both.dropna(subset=["live_car_t"])
-        if arm == "one dose" and len(known):
-            gap = known.live_car_t_ours - known.live_car_t
-            lines += [f"CAR T cells alive: root mean square gap {np.sqrt((gap**2).mean()):.0f} cells."]
-        lines += [""]
+        if runs:
+            lines += _arm(arm, runs, published[published.arm == arm].set_index("day").drop(columns="arm"))
     return "\n".join(lines)
+
+
+def _arm(arm: str, runs: list[dict[str, Any]], published: pd.DataFrame) -> list[str]:
+    table = pd.concat([pd.DataFrame(r["rows"]) for r in runs]).groupby("day").mean(numeric_only=True)
+    both = table.rename(columns={"live_car_t": "ours_t"}).join(published, how="left")
+    lines = [
+        f"## {arm} ({len(runs)} run{'s' if len(runs) > 1 else ''})", "",
+        "| day | tumour cells, ours | published | CAR T alive, ours | published | killed | oncoprotein | oxygen |",
+        "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for day, row in both.iterrows():
+        lines.append(
+            f"| {day:g} | {row.tumour_cells:.0f} | {_shown(row.tumour_cells_cartopiax)} | {row.ours_t:.0f} | "
+            f"{_shown(row.live_car_t)} | {row.killed:.0f} | {_shown(row.mean_oncoprotein, 3)} | {row.mean_oxygen:.1f} |"
+        )
+    known = both.dropna(subset=["tumour_cells_cartopiax"])
+    gap = np.sqrt(((known.tumour_cells - known.tumour_cells_cartopiax) ** 2).mean())
+    part = 100 * gap / known.tumour_cells_cartopiax.mean()
+    lines += ["", f"Tumour cells: root mean square gap {gap:.0f} cells ({part:.1f} % of the published mean)."]
+    known = both.dropna(subset=["live_car_t"])
+    if len(known):
+        gap = np.sqrt(((known.ours_t - known.live_car_t) ** 2).mean())
+        lines.append(f"CAR T cells alive: root mean square gap {gap:.0f} cells.")
+    return [*lines, ""]
 
 
 def _shown(value: float, digits: int = 0) -> str:
