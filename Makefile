@@ -3,9 +3,10 @@ SHELL := /bin/sh
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps
-# Bytecode on every core afterwards: pip makes it on one. A library may carry files for other Pythons, hence the dash.
-COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1
+# Bytecode on every core afterwards: pip makes it on one; what is seldom or never imported is left to its first import.
+# A library may carry files for other Pythons, hence the dash.
+COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/(tests?|_tests|testing|sympy|fontTools|pygments)/' $(VENV)/lib \
+	>/dev/null 2>&1
 SELF := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 export OMP_NUM_THREADS ?= 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -22,13 +23,13 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.run: $(VENV)/.made requirements/run.lock pyproject.toml
-	$(INSTALL) -r requirements/run.lock
+	scripts/install $(VENV) requirements/run.lock
 	$(SELF)
 	-@$(COMPILE)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.lock
-	$(INSTALL) -r requirements/dev.lock
+	scripts/install $(VENV) requirements/dev.lock
 	-@$(COMPILE)
 	touch $@
 
