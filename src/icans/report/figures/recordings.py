@@ -54,7 +54,7 @@ def fig_features(found: Examinations, table: pd.DataFrame, features: Sequence[st
                 ax.plot([k - 0.26, k + 0.26], [row["median"]] * 2, color=style.INK, lw=2.2, zorder=3)
         ax.set_xticks(range(len(groups)), [g.replace(" ", "\n", 1) for g in groups])
         ax.set_title(_short(found.labels[feature]))
-        ax.margins(x=0.12)
+        ax.set_xlim(-0.6, len(groups) - 0.4)
         if yes_or_no[feature]:
             ax.set_ylim(-0.03, 1.03)
             base.percent_ticks(ax.yaxis)

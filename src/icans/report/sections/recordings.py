@@ -48,8 +48,12 @@ def _upright(counts: pd.DataFrame) -> pd.DataFrame:
     shares = ["of all patients", "in doubt"]
     words = counts.astype(object)
     for name in counts.columns.drop("kind"):
-        words[name] = [fmt.percent(v) if name in shares else fmt.significant(float(v)) for v in counts[name]]
+        words[name] = [fmt.percent(v) if name in shares else _count(float(v)) for v in counts[name]]
     return words.set_index("kind").T.rename_axis("what").reset_index().rename_axis(None, axis=1)
+
+
+def _count(value: float) -> str:
+    return fmt.whole(value) if value.is_integer() else fmt.significant(value)
 
 
 def _quality(builder: Builder, cohort: Cohort) -> list[Any]:
