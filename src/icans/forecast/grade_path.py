@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from icans.cohort.cohort import Cohort
+from icans.core.execute import Executor, Serial
 from icans.core.random import stream
 from icans.forecast.outcomes import Task, task_grades
 from icans.forecast.tuning import patient_folds
@@ -190,6 +192,7 @@ def cross_validate_path(
     folds: int = 5,
     repeats: int = 3,
     seed: int = 1,
+    executor: Executor | None = None,
 ) -> pd.DataFrame:
     """Forecast grade distributions for patients that the fit has not seen.
 
@@ -201,6 +204,8 @@ def cross_validate_path(
         How many days ahead.
     folds, repeats, seed
         Patient-grouped folds, stratified by the largest grade (0, 1-2, 3 and more).
+    executor
+        Where folds run.
 
     Returns
     -------
@@ -209,20 +214,32 @@ def cross_validate_path(
         p0 ... p5; one row for each forecast whose day was graded.
     """
     worst = path.groupby("patient_id")["state"].max().clip(upper=3).replace({2: 1})
-    frames = []
+    held_out = []
     for repeat in range(repeats):
         fold_of = patient_folds(worst, folds, stream(seed, "path folds", repeat))
-        mine = path["patient_id"].map(fold_of)
-        for fold in range(folds):
-            train, test = path[mine != fold], path[mine == fold]
-            fitted: dict[str, PathModel] = {}
-            for model in models:
-                fitted[model.name] = _fit_or_assemble(model, train, fitted)
-                frame = _forecast_path(fitted[model.name], test, days_ahead)
-                frames.append(frame.assign(task=task, model=model.name, repeat=repeat, fold=fold))
+        mine = path["patient_id"].map(fold_of).to_numpy()
+        held_out += [(repeat, fold, mine == fold) for fold in range(folds)]
+    work = partial(_fold, path, tuple(models), task, tuple(days_ahead))
+    frames = (executor or Serial()).map(work, held_out, "grade paths")
     columns = ["task", "model", "landmark_h", "horizon_h", "repeat", "fold", "patient_id", "today", "observed"]
     result = pd.concat(frames, ignore_index=True)
     return result[[*columns, *(f"p{k}" for k in range(STATES))]]
+
+
+def _fold(
+    path: pd.DataFrame, models: Sequence[PathModel], task: str, days_ahead: Sequence[int],
+    held_out: tuple[int, int, NDArray[np.bool_]],
+) -> pd.DataFrame:  # fmt: skip
+    """Forecasts of every rival for the rows that are held out (repeat, fold, mask)."""
+    repeat, fold, mask = held_out
+    train, test = path[~mask], path[mask]
+    fitted: dict[str, PathModel] = {}
+    frames = []
+    for model in models:
+        fitted[model.name] = _fit_or_assemble(model, train, fitted)
+        frame = _forecast_path(fitted[model.name], test, days_ahead)
+        frames.append(frame.assign(task=task, model=model.name, repeat=repeat, fold=fold))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _fit_or_assemble(model: PathModel, train: pd.DataFrame, fitted: Mapping[str, PathModel]) -> PathModel:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -30,26 +31,34 @@ def audit_tasks(
 
     The scopes "known by" are those of the task's judged landmarks; the shuffling checks use the one with most events.
     """
-    work = partial(_audit, delivered, harmonised, regimes, section, rung, seed)
-    return {audit.task: audit for audit in executor.map(work, list(forecasts), "audit")}
+    # The two parts of each task by themselves, the longer ones first, so that no worker is left with one at the end.
+    works: list[Callable[[], Any]] = [partial(_shuffled, harmonised, section, rung, seed, f) for f in forecasts]
+    works += [partial(_audit, delivered, harmonised, regimes, seed, f) for f in forecasts]
+    parts = executor.map(_done, works, "audit")
+    checks, audits = parts[: len(forecasts)], parts[len(forecasts) :]
+    return {a.task: _labelled(a.with_checks(*rows) if rows else a) for a, rows in zip(audits, checks, strict=True)}
 
 
-def _audit(
-    delivered: Cohort,
-    harmonised: Cohort,
-    regimes: pd.DataFrame,
-    section: ForecastSection,
-    rung: Rung,
-    seed: int,
-    forecast: TaskForecasts,
-) -> Audit:
+def _done(work: Callable[[], Any]) -> Any:
+    return work()
+
+
+def _audit(delivered: Cohort, harmonised: Cohort, regimes: pd.DataFrame, seed: int, forecast: TaskForecasts) -> Audit:
+    landmarks = tuple(judged_landmarks(forecast))
     task = forecast.study_task.task
-    landmarks = judged_landmarks(forecast)
-    audit = audit_task(delivered, harmonised, task, regimes=regimes, landmarks_h=tuple(landmarks), seed=seed)
-    if landmarks:
-        best = _busiest(forecast)
-        audit = audit.with_checks(*shuffle_checks(harmonised, forecast.study_task, section, rung, best, seed))
-    table = audit.table.assign(task=task.name)
+    return audit_task(delivered, harmonised, task, regimes=regimes, landmarks_h=landmarks, seed=seed)
+
+
+def _shuffled(
+    harmonised: Cohort, section: ForecastSection, rung: Rung, seed: int, forecast: TaskForecasts
+) -> list[dict[str, object]]:
+    if not judged_landmarks(forecast):
+        return []
+    return shuffle_checks(harmonised, forecast.study_task, section, rung, _busiest(forecast), seed)
+
+
+def _labelled(audit: Audit) -> Audit:
+    table = audit.table.assign(task=audit.task)
     return replace(audit, table=table[["task", *[c for c in table.columns if c != "task"]]])
 
 

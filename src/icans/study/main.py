@@ -164,7 +164,7 @@ def _analyse(study: Study, delivered: Cohort, run: _Run, executor: Executor, wor
     )  # fmt: skip
     paths = (
         run.stage("paths", "grade paths",
-                  partial(grade_paths, cohort, tasks[0].task, section, seed, study.evaluate.bootstrap))
+                  partial(grade_paths, cohort, tasks[0].task, section, seed, study.evaluate.bootstrap, executor))
         if tasks else None
     )  # fmt: skip
     optimism = None

@@ -7,6 +7,7 @@ import pandas as pd
 
 from icans.cohort.cohort import Cohort
 from icans.core.errors import DataError
+from icans.core.execute import Executor
 from icans.evaluate.bootstrap import patient_counts, percentile_interval
 from icans.evaluate.discrimination import ranked_probability_score
 from icans.forecast.filters.ladder import path_ladder, path_with_covariates
@@ -24,7 +25,9 @@ SPLIT_CRS_GRADE = 2.0
 MIN_PATIENTS = 20
 
 
-def grade_paths(cohort: Cohort, task: Task, section: ForecastSection, seed: int, n_boot: int) -> pd.DataFrame | None:
+def grade_paths(
+    cohort: Cohort, task: Task, section: ForecastSection, seed: int, n_boot: int, executor: Executor | None = None
+) -> pd.DataFrame | None:
     """Ranked probability score of each rival for the daily grade, and its difference from persistence.
 
     Parameters
@@ -49,7 +52,9 @@ def grade_paths(cohort: Cohort, task: Task, section: ForecastSection, seed: int,
         return None
     path = path_with_covariates(path, cohort, task)
     rivals = path_ladder(path, seed)
-    forecasts = cross_validate_path(path, rivals, folds=section.folds, repeats=section.repeats, seed=seed)
+    forecasts = cross_validate_path(
+        path, rivals, folds=section.folds, repeats=section.repeats, seed=seed, executor=executor
+    )
     rows = []
     for lead, part in forecasts.groupby("horizon_h"):
         rows += _scored(part, float(lead), ALL_LANDMARKS, seed, n_boot)

@@ -60,8 +60,8 @@ def demo_study(patients: int, seed: int) -> Study:
     return Study(
         study=section,
         cohort=CohortSection(demo_patients=patients),
-        forecast=ForecastSection(landmarks_d=(0, 3, 5), horizons_d=(3, 7), repeats=1, leave_out=("site",)),
-        evaluate=EvaluateSection(bootstrap=200, optimism=20),
+        forecast=ForecastSection(landmarks_d=(0, 3), horizons_d=(3, 7), repeats=1, leave_out=("site",)),
+        evaluate=EvaluateSection(bootstrap=100, optimism=10),
     )
 
 
