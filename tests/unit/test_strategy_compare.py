@@ -186,6 +186,23 @@ def test_assumed_parameters_are_the_therapies_own() -> None:
     assert found["tie2_max"].up < 2.0  # it is a share: no more than its bound
 
 
+def test_outcomes_move_with_their_assumptions() -> None:
+    from icans.intervene.compare.sensitivity import outcome_sensitivity
+    from icans.intervene.world.outcomes import assuming, parameters
+
+    with assuming(death_per_infection=0.5):
+        assert parameters()["death_per_infection"] == 0.5
+    assert parameters()["death_per_infection"] == 0.03
+    with pytest.raises(KeyError), assuming(nothing=1.0):
+        pass
+    found = outcome_sensitivity(Group(n=6), strategy("present"), strategy("never"), SEED, measures=("infection_days",))
+    rows = found.set_index(["parameter", "side"])["difference"]
+    as_is = rows[("", "as is")]
+    assert rows[("infection_days_each", "up")] == pytest.approx(2 * as_is)
+    assert rows[("infection_days_each", "down")] == pytest.approx(as_is / 2)
+    assert rows[("response_slope", "up")] == pytest.approx(as_is)
+
+
 def test_refusals() -> None:
     with pytest.raises(ModelError, match="each name once"):
         run_strategies(Group(n=2), [strategy("never"), strategy("never")], 1)

@@ -186,6 +186,15 @@ def _sensitivity(builder: Builder, data: StrategiesPage) -> Section:
             draw.fig_tornado(part), f"Severe ICANS: {title}", MOVED, "Tornado of parameters.",
         ))  # fmt: skip
     blocks.append(builder.table(data.tables["sensitivity"], "Every parameter", file="sensitivity.parquet", fold=True))
+    if "outcome_sensitivity" in data.tables:
+        table = data.tables["outcome_sensitivity"]
+        for name, part in table.groupby("strategy", sort=False):
+            title = data.strategies[str(name)].title if str(name) in data.strategies else str(name)
+            blocks.append(builder.picture(
+                draw.fig_tornado(part, "death"), f"Deaths: {title}", "The same for what turns a course into infections "
+                "and deaths.", "Tornado of the outcomes' assumptions.",
+            ))  # fmt: skip
+        blocks.append(builder.table(table, "Every assumption", file="outcome_sensitivity.parquet", fold=True))
     return Section(
         "sensitivity", "What it rests on", "How much the answer hangs on what is assumed.", blocks_of(blocks)
     )

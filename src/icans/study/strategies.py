@@ -14,7 +14,7 @@ from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
 from icans.intervene.compare.results import StrategyResults
 from icans.intervene.compare.running import Group, run_strategies
-from icans.intervene.compare.sensitivity import ASSUMED, tornado
+from icans.intervene.compare.sensitivity import ASSUMED, outcome_sensitivity, tornado
 from icans.intervene.compare.summary import differences, pareto, summary
 from icans.intervene.compare.value import Decision, decision_curve, latency_sweep
 from icans.intervene.strategy.reading import strategies
@@ -147,7 +147,12 @@ def _extra(comparison: Comparison, executor: Executor) -> dict[str, pd.DataFrame
             parts = [tornado(group(asked, FEW), s, reference, comparison.seed, factor=float(asked.get("factor", 2.0)),
                              statuses=tuple(asked.get("statuses", ASSUMED)), executor=executor).assign(strategy=s.name)
                      for s in asked["strategies"]]  # fmt: skip
+            also = [outcome_sensitivity(group(asked, FEW), s, reference, comparison.seed,
+                                        factor=float(asked.get("factor", 2.0))).assign(strategy=s.name)
+                    for s in asked["strategies"] if not s.forecasts]  # fmt: skip
         made["sensitivity"] = pd.concat(parts, ignore_index=True)
+        if also:
+            made["outcome_sensitivity"] = pd.concat(also, ignore_index=True)
     return made
 
 

@@ -140,13 +140,17 @@ def run_task(task: Task) -> pd.DataFrame:
     patients = task.group.draw(task.seed, drugs_of(task.strategies))
     made = []
     for strategy in task.strategies:
-        steroid = ("steroid",) if {"dexamethasone", "methylprednisolone"} & set(strategy.drugs) else ()
-        outputs = tuple(o for o in vector.NEEDED if o != "steroid") + steroid
         forecaster, analytes = _forecaster(task, strategy)
-        course = run_course(strategy, patients, readings, outputs, ward=task.ward, forecaster=forecaster,
+        course = run_course(strategy, patients, readings, outputs_of(strategy), ward=task.ward, forecaster=forecaster,
                             analytes=analytes)  # fmt: skip
         made.append(outcome_table(course, patients, readings, task.seed))
     return pd.concat(made, ignore_index=True)
+
+
+def outputs_of(strategy: Strategy) -> tuple[str, ...]:
+    """Outputs of the model that the outcome vector of a strategy needs (without steroids there is no such output)."""
+    steroid = ("steroid",) if {"dexamethasone", "methylprednisolone"} & set(strategy.drugs) else ()
+    return tuple(o for o in vector.NEEDED if o != "steroid") + steroid
 
 
 def _forecaster(task: Task, strategy: Strategy) -> tuple[Callable[..., Any] | None, tuple[str, ...]]:

@@ -9,14 +9,19 @@ import numpy as np
 import pandas as pd
 
 from icans.core.execute import Executor
-from icans.intervene.compare.running import Group, run_strategies
+from icans.intervene.compare.arm import run_course
+from icans.intervene.compare.results import StrategyResults, join, outcome_table
+from icans.intervene.compare.running import Group, outputs_of, run_strategies
 from icans.intervene.compare.summary import BY_NAME, PER, Z95
 from icans.intervene.strategy.strategy import Strategy
+from icans.intervene.world import outcomes as vector
 from icans.mechanism.parameters import read_parameters
 from icans.mechanism.patient import WHOLE, patient_model
+from icans.population import artefact
 
 #: Marks of parameters that rest on no measurement in this use.
 ASSUMED = ("assumed", "calibrated")
+COLUMNS = ["parameter", "status", "meaning", "side", "factor", "measure", "difference", "low", "high"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,7 @@ def tornado(
             moved = replace(group, scaled=((one.name, by),))
             rows += _rows(moved, strategy, reference, seed, measures, executor,
                           (one.name, one.status, one.meaning, side, by))  # fmt: skip
-    columns = ["parameter", "status", "meaning", "side", "factor", "measure", "difference", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _rows(
@@ -73,6 +77,13 @@ def _rows(
     executor: Executor | None, head: tuple[str, str, str, str, float],
 ) -> list[tuple[object, ...]]:  # fmt: skip
     found = run_strategies(group, [reference, strategy], seed, executor=executor)
+    return _told(found, strategy, reference, measures, head)
+
+
+def _told(
+    found: StrategyResults, strategy: Strategy, reference: Strategy, measures: Sequence[str],
+    head: tuple[str, str, str, str, float],
+) -> list[tuple[object, ...]]:  # fmt: skip
     made: list[tuple[object, ...]] = []
     for name in measures:
         value = BY_NAME[name].value
@@ -80,3 +91,32 @@ def _rows(
         half = Z95 * float(d.std(ddof=1)) / np.sqrt(len(d))
         made.append((*head, name, float(d.mean()), float(d.mean()) - half, float(d.mean()) + half))
     return made
+
+
+def outcome_sensitivity(
+    group: Group, strategy: Strategy, reference: Strategy, seed: int, *,
+    measures: Sequence[str] = ("death", "response", "infection_days", "icu_days"), factor: float = 2.0,
+) -> pd.DataFrame:  # fmt: skip
+    """The same for what turns a course into outcomes: every assumption of ``world/outcomes.toml`` that is not read.
+
+    The courses are simulated once; infections, deaths and responses are computed from them again. Columns as those of
+    :func:`tornado`.
+    """
+    listed, readings = (reference, strategy), artefact.read().readings
+    patients = group.draw(seed, tuple(sorted({*strategy.drugs, *reference.drugs})))
+    courses = [run_course(s, patients, readings, outputs_of(s)) for s in listed]
+
+    def rows(head: tuple[str, str, str, str, float]) -> list[tuple[object, ...]]:
+        tables = [outcome_table(c, patients, readings, seed) for c in courses]
+        found = join([*tables], {s.name: s for s in listed}, seed)
+        return _told(found, strategy, reference, measures, head)
+
+    made = rows(("", "", "", "as is", 1.0))
+    for name, entry in vector.table()["parameter"].items():
+        if entry["status"] not in ASSUMED:
+            continue
+        for side, by in (("down", 1.0 / factor), ("up", factor)):
+            value = float(entry["value"]) * by
+            with vector.assuming(**{name: min(value, 1.0) if name.startswith("death_") else value}):
+                made += rows((name, entry["status"], entry["source"].split(";")[0], side, by))
+    return pd.DataFrame(made, columns=COLUMNS)

@@ -125,6 +125,8 @@ def differences(results: StrategyResults, reference: str, by: Sequence[str] = ()
             for measure in MEASURES:
                 d = PER * (measure.value(mine).to_numpy() - measure.value(base).to_numpy())
                 half = Z95 * float(d.std(ddof=1)) / np.sqrt(len(d)) if len(d) > 1 else float("nan")
+                if measure.share and not d.any() and _binary(measure.value(base).to_numpy()):
+                    half = 3.0 * PER / max(len(d), 1)  # nobody differs: at most 3/n do (rule of three)
                 mean = float(d.mean()) if len(d) else float("nan")
                 rows.append((*keys, name, measure.name, measure.label, len(d), mean, mean - half, mean + half))
     return pd.DataFrame(rows, columns=[*by, "strategy", "measure", "label", "n", "difference", "low", "high"])

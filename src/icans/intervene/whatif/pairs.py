@@ -17,9 +17,9 @@ import pandas as pd
 from icans.core.errors import ModelError, Problem
 from icans.intervene.compare.arm import RTOL, TIMES_H, Course, run_course
 from icans.intervene.compare.results import outcome_table
+from icans.intervene.compare.running import outputs_of
 from icans.intervene.strategy.strategy import Strategy
 from icans.intervene.whatif.draws import Draws
-from icans.intervene.world import outcomes as vector
 from icans.population import artefact
 
 Array = npt.NDArray[np.float64]
@@ -39,6 +39,8 @@ OUTCOMES: tuple[tuple[str, str, bool | None], ...] = (
     ("infection_days", "Days with infection", True), ("neutropenia_days", "Days with neutropenia", True),
     ("steroid_mg_dex_equivalent", "Steroid, mg of dexamethasone", True),
 )  # fmt: skip
+#: Outcomes that a draw has or has not.
+FLAGS = ("icans_3", "icans_2", "crs_3", "iechs", "seizure")
 #: Hours after the landmark at which the therapy is tried.
 STARTS_H = (0.0, 12.0, 24.0, 48.0, 72.0, 96.0, 120.0, 168.0, 240.0)
 #: Share of the benefit at once below which a start counts as too late.
@@ -140,9 +142,8 @@ def what_if(
 
 
 def _run(draws: Draws, strategy: Strategy, rtol: float) -> Course:
-    outputs = tuple(o for o in vector.NEEDED if o != "steroid")
-    steroid = ("steroid",) if {"dexamethasone", "methylprednisolone"} & set(strategy.drugs) else ()
-    return run_course(strategy, draws.patients, artefact.read().readings, (*outputs, *steroid, *SHOWN), rtol=rtol)
+    outputs = (*outputs_of(strategy), *SHOWN)
+    return run_course(strategy, draws.patients, artefact.read().readings, outputs, rtol=rtol)
 
 
 def _flags(table: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +175,10 @@ def effects(outcomes: pd.DataFrame, effective: float = math.inf) -> pd.DataFrame
     for name, label, less in OUTCOMES:
         x, y = (t[name].to_numpy(dtype=float)[good] for t in (a, b))
         d = y - x
-        half = 1.959964 * float(d.std(ddof=1)) / math.sqrt(min(len(d), effective))
+        count = min(len(d), effective)
+        half = 1.959964 * float(d.std(ddof=1)) / math.sqrt(count)
+        if name in FLAGS and not d.any():  # none of the draws differs: at most 3/n do (rule of three)
+            half = 3.0 / count
         better = math.nan if less is None else float(((d < 0) if less else (d > 0)).mean())
         q05, q95 = np.quantile(d, (0.05, 0.95))
         rows.append((name, label, float(x.mean()), float(y.mean()), float(d.mean()), float(d.mean()) - half,

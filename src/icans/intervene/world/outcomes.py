@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
@@ -37,9 +40,31 @@ def meanings() -> dict[str, str]:
     return dict(table()["outcome"])
 
 
+#: Assumptions that are other than in the table, for analyses of sensitivity (:func:`assuming`).
+_CHANGED: ContextVar[tuple[tuple[str, float], ...]] = ContextVar("icans outcomes assumed", default=())
+
+
 def parameters() -> dict[str, float]:
     """Values of the assumptions by name."""
-    return {name: float(entry["value"]) for name, entry in table()["parameter"].items()}
+    return {name: float(entry["value"]) for name, entry in table()["parameter"].items()} | dict(_CHANGED.get())
+
+
+@contextmanager
+def assuming(**values: float) -> Iterator[None]:
+    """Within it, outcomes are computed with other values of some assumptions.
+
+    Raises
+    ------
+    KeyError
+        There is no such assumption.
+    """
+    for name in values:
+        table()["parameter"][name]
+    token = _CHANGED.set((*_CHANGED.get(), *values.items()))
+    try:
+        yield
+    finally:
+        _CHANGED.reset(token)
 
 
 @dataclass
