@@ -192,8 +192,8 @@ def report(found: dict[str, Any]) -> str:
     if "physicell" in found:
         p = found["physicell"]
         rate, cost = p["agent_steps_per_cpu_s"], p["cpu_ms_per_step"]
-        lines += ["", f"PhysiCell 1.14.2 (built here, -O3 -march=native, one thread): {rate:.3g} ({cost:.0f} ms a",
-                  f"step; all its cells walk, a fifth of ours do); ours is {a['full'] / rate:.0f} times as fast."]  # fmt: skip
+        lines += ["", f"PhysiCell 1.14.2 (built here, -O3 -march=native, one thread): {rate:.3g}",
+                  f"({cost:.0f} ms a step; all its cells walk, a fifth of ours); ours is {a['full'] / rate:.0f} times as fast."]  # fmt: skip
     low, high = found["physicell_scaled"]
     lines += ["", "PhysiCell's earlier figure (6.8e4, beside a lean Mesa at 1.5e5 to 1.9e5) scaled by Mesa here:",
               f"{low:.3g} to {high:.3g}; ours is {a['full'] / high:.0f} to {a['full'] / low:.0f} times as fast.", "",

@@ -15,6 +15,7 @@ from icans.cli.mri import mri
 from icans.cli.options import ShardText, Where
 from icans.cli.shell import answer, guarded
 from icans.cli.strategies import strategies
+from icans.cli.tissue import tissue
 from icans.cli.trial import trial
 from icans.cli.whatif import whatif
 
@@ -34,6 +35,7 @@ app.command()(loop)
 app.command()(merge)
 app.command()(trial)
 app.command()(emulate)
+app.add_typer(tissue)
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]

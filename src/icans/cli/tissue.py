@@ -51,7 +51,7 @@ def sweep(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Which parameters move what: the [[sweep]] axes of the file, over their ranges."""
+    """Which parameters move what: the sweep tables of the file, over their ranges."""
     with guarded(json, quiet):
         from icans.study.tissue_sweep import tissue_sweep
 
