@@ -86,8 +86,8 @@ def _markdown(record: dict, table: pd.DataFrame) -> str:
         mark = "**HYPOTHETICAL** " if strategy(str(name)).hypothetical else ""
         rows.append(f"| {mark}{name} | " + " | ".join(row) + f" | {front[str(name)]['probability']:.2f} |")
     return (
-        "# Twelve strategies\n\nMade by `python benchmarks/strategies.py`. All of it is simulated (synthetic); shares as "
-        "fractions with 95 % intervals of the sample.\n\n"
+        "# Twelve strategies\n\nMade by `python benchmarks/strategies.py`. All of it is simulated (synthetic); shares "
+        "as fractions with 95 % intervals of the sample.\n\n"
         f"{record['patients']:,} patients (axi-cel, LBCL) under each of {len(STRATEGIES)} strategies: "
         f"{record['cpu_s']:.0f} CPU seconds, {record['ms_per_patient_and_strategy']:.2f} ms a patient and strategy, so "
         f"{record['on_two_quiet_cores_s']:.0f} s on two quiet cores; {record['wall_s']:.0f} s by the clock with "
