@@ -235,9 +235,10 @@ def _fold(
     train, test = path[~mask], path[mask]
     fitted: dict[str, PathModel] = {}
     frames = []
+    pairs = [_pairs(test, ahead) for ahead in days_ahead]
     for model in models:
         fitted[model.name] = _fit_or_assemble(model, train, fitted)
-        frame = _forecast_path(fitted[model.name], test, days_ahead)
+        frame = _forecast_path(fitted[model.name], test, days_ahead, pairs)
         frames.append(frame.assign(task=task, model=model.name, repeat=repeat, fold=fold))
     return pd.concat(frames, ignore_index=True)
 
@@ -257,13 +258,20 @@ def forecast_rows(model: PathModel, path: pd.DataFrame, ahead: int) -> Floats:
     return model.predict(state, day, split, ahead)
 
 
-def _forecast_path(model: PathModel, path: pd.DataFrame, days_ahead: Sequence[int]) -> pd.DataFrame:
+def _pairs(path: pd.DataFrame, ahead: int) -> pd.DataFrame:
+    """Rows of a path (``row``) whose day ``ahead`` days later was graded (``observed``)."""
+    later = path[["patient_id", "day", "state"]].rename(columns={"state": "observed"})
+    later = later.assign(day=later["day"] - ahead)
+    own = path[["patient_id", "day", "state"]].assign(row=np.arange(len(path)))
+    return own.merge(later, on=["patient_id", "day"])
+
+
+def _forecast_path(
+    model: PathModel, path: pd.DataFrame, days_ahead: Sequence[int], pairs: Sequence[pd.DataFrame] | None = None
+) -> pd.DataFrame:
+    """Forecasts of a fitted model; ``pairs`` of the path (:func:`_pairs`) where they are known already."""
     frames = []
-    for ahead in days_ahead:
-        later = path[["patient_id", "day", "state"]].rename(columns={"state": "observed"})
-        later = later.assign(day=later["day"] - ahead)
-        pair = path[["patient_id", "day", "state"]].assign(row=np.arange(len(path)))
-        pair = pair.merge(later, on=["patient_id", "day"])
+    for ahead, pair in zip(days_ahead, pairs or [_pairs(path, a) for a in days_ahead], strict=True):
         day, state = (pair[name].to_numpy(dtype=np.intp) for name in ("day", "state"))
         chances = forecast_rows(model, path, ahead)[pair["row"].to_numpy()]
         chance = pd.DataFrame(chances, columns=[f"p{k}" for k in range(STATES)])

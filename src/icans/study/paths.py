@@ -55,6 +55,8 @@ def grade_paths(
     forecasts = cross_validate_path(
         path, rivals, folds=section.folds, repeats=section.repeats, seed=seed, executor=executor
     )
+    # One order for all models in every part of the table: by patient, landmark and repeat.
+    forecasts = forecasts.sort_values(["patient_id", "landmark_h", "repeat"], kind="stable", ignore_index=True)
     rows = []
     for lead, part in forecasts.groupby("horizon_h"):
         rows += _scored(part, float(lead), ALL_LANDMARKS, seed, n_boot)
@@ -66,8 +68,7 @@ def grade_paths(
 
 def _scored(part: pd.DataFrame, lead_h: float, landmark_h: float, seed: int, n_boot: int) -> list[dict[str, object]]:
     """One row a model, in one cell. Resampling draws patients; all of a patient's days go together."""
-    keys = ["patient_id", "landmark_h", "repeat"]
-    models = {model: rows.sort_values(keys) for model, rows in part.groupby("model", sort=False)}
+    models = dict(iter(part.groupby("model", sort=False)))
     rows = models["persistence"]
     drawn = patient_counts(rows["patient_id"], n_boot, seed, "grade path")
     weights = np.vstack([np.ones(len(rows)), drawn])  # the first row: every patient once
