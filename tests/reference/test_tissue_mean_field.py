@@ -61,7 +61,7 @@ def survivors(cells: int, seed: int) -> float:
 def gaps() -> dict[int, tuple[float, float]]:
     expected = mean_field()
     found = {}
-    for cells, runs in ((8, 30), (64, 12), (2048, 1)):
+    for cells, runs in ((8, 16), (64, 8), (2048, 1)):
         alive = np.array([survivors(cells, seed) for seed in range(runs)])
         found[cells] = (alive.mean() - expected, np.sqrt(expected * (1 - expected) / (cells * runs)))
     return found

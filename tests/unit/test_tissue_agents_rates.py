@@ -57,7 +57,8 @@ def test_prey_held_by_one_is_spared_by_others():
 
 
 def test_a_finite_life_is_survived_by_the_power_of_what_is_left():
-    model = empty([Kind("T", life=(1200.0, 1 / 6))])
+    steps = Steps(mechanics_min=6.0, phenotype_min=6.0, mechanics=False)
+    model = empty([Kind("T", life=(1200.0, 1 / 6))], steps=steps)
     model.add("T", lattice(2000, 20.0))
     model.run(900.0)
     assert near(model.count("T") / 2000, 0.25 ** (1 / 6), 2000)
