@@ -2,6 +2,7 @@
 
     python benchmarks/trials.py               all parts, about six CPU minutes
     python benchmarks/trials.py published     one part: stated, closed_forms, published, examples, emulation
+    python benchmarks/trials.py "stated:single arm, exact"      one design of stated or examples
 
 Writes benchmarks/results/trials.md and .json; parts that were not run stay as they are there. All outcomes are
 simulated (synthetic).
@@ -52,7 +53,7 @@ STATED: dict[str, dict[str, Any]] = {
     "group sequential, Lan-DeMets, events": {"arms": HAZARDS, "endpoint": {"kind": "time"}, "design": {
         "kind": "group_sequential", "patients": 200, "looks": [0.5, 1.0], "events_planned": 130}},
     "single arm, exact": {"arms": [{"name": "history", "rate": 0.7}, {"name": "new", "rate": 0.5}],
-                          "design": {"kind": "single_arm", "method": "exact", "patients": 60, "p0": 0.3, "p1": 0.5},
+                          "design": {"kind": "single_arm", "method": "exact", "patients": 50, "p0": 0.3, "p1": 0.5},
                           "analysis": {"sided": 1}},
     "single arm, Simon": {"arms": [{"name": "history", "rate": 0.7}, {"name": "new", "rate": 0.5}],
                           "design": {"kind": "single_arm", "p0": 0.3, "p1": 0.5}, "analysis": {"sided": 1}},
@@ -62,10 +63,12 @@ STATED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def stated() -> list[dict[str, Any]]:
-    """Error and power of every kind of design with stated outcomes."""
+def stated(only: str = "") -> list[dict[str, Any]]:
+    """Error and power of every kind of design with stated outcomes, or of one."""
     rows = []
     for name, raw in STATED.items():
+        if only and name != only:
+            continue
         design = make_design({"trial": {"name": name, "simulations": TRIALS, "seed": 1}, **raw})
         start = time.process_time()
         null, real = operate(design)
@@ -161,10 +164,10 @@ def published() -> list[dict[str, Any]]:
     return rows
 
 
-def examples() -> list[dict[str, Any]]:
-    """The designs of examples/trials on virtual patients."""
+def examples(only: str = "*") -> list[dict[str, Any]]:
+    """The designs of examples/trials on virtual patients, or one of them."""
     rows = []
-    for path in sorted((ROOT / "examples" / "trials").glob("*.toml")):
+    for path in sorted((ROOT / "examples" / "trials").glob(f"{only}.toml")):
         design = read_design(path)
         start = time.process_time()
         bank = make_bank(design.patients, design.arms, design.trial.seed)
@@ -179,7 +182,7 @@ def examples() -> list[dict[str, Any]]:
 
 def emulation() -> dict[str, Any]:
     """Virtual cohorts whose answer is known: what the emulation finds in each, and how often its interval holds it."""
-    protocol = Protocol(grace=0, ridge=0.1, most_weight=1.0)
+    protocol = Protocol(grace=0, ridge=0.1, most_weight=1.0, covariates=("crs", "day", "first"))
     model = simulated("axi-cel", "LBCL", 2000, 3, protocol)
     truth = model.difference()[0]
     found, crude, held = [], [], []
@@ -203,7 +206,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-PARTS = {"stated": stated, "closed_forms": closed_forms, "published": published, "examples": examples,
+PARTS: dict[str, Any] = {"stated": stated, "closed_forms": closed_forms, "published": published, "examples": examples,
          "emulation": emulation}  # fmt: skip
 HEADS = {
     "stated": ("Stated outcomes", f"{TRIALS:,} trials a row and scenario; error: where nothing works."),
@@ -221,7 +224,12 @@ def main() -> None:
     path = TO / "trials.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"synthetic": True}
     for name in sys.argv[1:] or PARTS:
-        found[name] = PARTS[name]()
+        part, _, only = name.partition(":")
+        if only:
+            (row,) = PARTS[part](only)
+            found[part] = [row if r["design"] == row["design"] else r for r in found[part]]
+        else:
+            found[part] = PARTS[part]()
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     text = ["# Trials: error, power, closed forms, a published adaptive design", "",
             "Synthetic. Made by `python benchmarks/trials.py`.", ""]  # fmt: skip

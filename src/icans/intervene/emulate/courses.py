@@ -45,7 +45,8 @@ class Protocol:
     other
         Drug whose earlier use may have moved the choice.
     covariates
-        What the choice of a day may have hung on: ``grade``, ``crs``, ``other``, ``day``.
+        What the choice of a day may have hung on: ``grade``, ``crs``, ``other``, ``day``, ``first`` (time zero or
+        not).
     after_last
         ``"resolved"``: after the last grade there is no event; ``"censored"``: patients are lost, with weights.
     ridge
@@ -92,7 +93,7 @@ class Protocol:
 
 
 #: What a choice may hang on.
-COVARIATES = ("grade", "crs", "other", "day")
+COVARIATES = ("grade", "crs", "other", "day", "first")
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,7 @@ def _filled(
     columns = {
         "grade": np.nan_to_num(grade), "crs": np.nan_to_num(crs), "other": other.astype(float),
         "day": np.broadcast_to(np.arange(length, dtype=float), grade.shape),
+        "first": np.broadcast_to((np.arange(length) == 0).astype(float), grade.shape),
     }  # fmt: skip
     used = np.stack([columns[name] for name in protocol.covariates], axis=2)
     return Courses(tuple(chosen), np.nan_to_num(grade), treated, known, used, protocol.covariates, flow)

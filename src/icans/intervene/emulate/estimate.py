@@ -73,7 +73,7 @@ def clone(courses: Courses, protocol: Protocol, times: Array) -> Cloned:
     k = np.arange(length)[None, :]
     start, event = courses.start[:, None], courses.first(protocol.outcome)[:, None]
     allowed = courses.first(protocol.wait)[:, None]
-    p, beta = start_chances(courses, protocol.outcome, times, protocol.ridge)
+    p, beta = start_chances(courses, protocol, times)
     open_ = may_start(courses, protocol.outcome)
     early_stays = (k < protocol.grace) | (start <= protocol.grace) | (event <= protocol.grace)
     too_soon = (start < allowed) & (start < event)
@@ -144,7 +144,9 @@ def emulate(courses: Courses, protocol: Protocol, seed: int = 1, resamples: int 
     risk = risks(courses, cloned, protocol, ones)
     if not np.isfinite(risk[:, -1]).all():
         without = " and ".join(ARMS[a] for a in range(2) if not np.isfinite(risk[a, -1]))
-        raise NotEstimableError(f"nobody was treated as the arm {without!r} asks to the end of follow-up")
+        raise NotEstimableError(
+            f"nobody did as the arm {without!r} asks and was followed to day {protocol.days}; fewer days may do"
+        )
     drawn = np.full((resamples, *risk.shape), np.nan)
     for b in range(resamples):
         rows = stream(seed, "emulate", b).integers(0, count, count)

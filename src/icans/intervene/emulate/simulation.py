@@ -76,6 +76,7 @@ class Simulated:
         columns = {
             "grade": grade, "crs": np.broadcast_to(self.crs[:, None].astype(float), grade.shape),
             "other": np.zeros(grade.shape), "day": np.broadcast_to(k.astype(float), grade.shape),
+            "first": np.broadcast_to((k == 0).astype(float), grade.shape),
         }  # fmt: skip
         return Courses(
             tuple(f"S{i + 1}" for i in range(len(early))), grade, k >= start[:, None], np.ones(grade.shape, dtype=bool),

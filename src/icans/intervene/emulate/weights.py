@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from icans.intervene.emulate.courses import Courses
+from icans.intervene.emulate.courses import Courses, Protocol
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -68,16 +68,18 @@ def may_start(courses: Courses, outcome: int) -> Mask:
     return naive & (k < courses.first(outcome)[:, None]) & courses.known
 
 
-def start_chances(courses: Courses, outcome: int, times: Array, ridge: float) -> tuple[Array, Array]:
+def start_chances(courses: Courses, protocol: Protocol, times: Array) -> tuple[Array, Array]:
     """Chance to start treatment on each day, given none before, (P, H + 1), and the coefficients.
 
-    ``times``: how often each patient counts, (P,).
+    Fitted on the days whose chances weights are made of: before the waiting grade, and within the grace period. Later,
+    treatment is near certain and would bend the fit. ``times``: how often each patient counts, (P,).
     """
-    at_risk = may_start(courses, outcome)
-    row, day = np.nonzero(at_risk)
+    k = np.arange(courses.grade.shape[1])[None, :]
+    used = (k < courses.first(protocol.wait)[:, None]) | (k <= protocol.grace)
+    row, day = np.nonzero(may_start(courses, protocol.outcome) & used)
     y = (courses.start[row] == day).astype(float)
     x = courses.covariates[row, day]
-    beta = pooled_logistic(x, y, times[row], ridge)
+    beta = pooled_logistic(x, y, times[row], protocol.ridge)
     return chance(courses.covariates, beta), beta
 
 
