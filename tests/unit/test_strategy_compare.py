@@ -13,7 +13,16 @@ from icans.intervene.compare.arm import Course, run_course
 from icans.intervene.compare.results import StrategyResults, outcome_table
 from icans.intervene.compare.running import Group, run_strategies
 from icans.intervene.compare.sensitivity import assumed_parameters
-from icans.intervene.compare.summary import differences, on_front, pareto, risk_group, summary, wilson
+from icans.intervene.compare.summary import (
+    BY_NAME,
+    differences,
+    on_front,
+    paired,
+    pareto,
+    risk_group,
+    summary,
+    wilson,
+)
 from icans.intervene.compare.watch import Ward, make_watch
 from icans.intervene.strategy.conditions import GradeSeen, Result
 from icans.intervene.strategy.deciding import Memory, SeenInWorld, decide, doses_of
@@ -157,6 +166,12 @@ def test_summary_and_differences_are_those_of_the_table(results: StrategyResults
     assert parts["n"].sum() == 20
     assert set(parts["risk"]) == {"high burden", "other"}
     assert (risk_group(results.table) == "high burden").groupby(results.table["patient"]).nunique().max() == 1
+
+
+def test_where_nobody_differs_the_rule_of_three_holds(results: StrategyResults) -> None:
+    never = results.of("never")
+    assert paired(BY_NAME["icans_3"], never, never) == pytest.approx((0.0, -150.0, 150.0))  # 3 of 20
+    assert paired(BY_NAME["icu_days"], never, never) == (0.0, 0.0, 0.0)
 
 
 def test_wilson_against_scipy() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from icans.core.execute import Executor
 from icans.intervene.compare.arm import run_course
 from icans.intervene.compare.results import StrategyResults, join, outcome_table
 from icans.intervene.compare.running import Group, outputs_of, run_strategies
-from icans.intervene.compare.summary import BY_NAME, PER, Z95
+from icans.intervene.compare.summary import BY_NAME, paired
 from icans.intervene.strategy.strategy import Strategy
 from icans.intervene.world import outcomes as vector
 from icans.mechanism.parameters import read_parameters
@@ -86,10 +85,7 @@ def _told(
 ) -> list[tuple[object, ...]]:  # fmt: skip
     made: list[tuple[object, ...]] = []
     for name in measures:
-        value = BY_NAME[name].value
-        d = PER * (value(found.of(strategy.name)).to_numpy() - value(found.of(reference.name)).to_numpy())
-        half = Z95 * float(d.std(ddof=1)) / np.sqrt(len(d))
-        made.append((*head, name, float(d.mean()), float(d.mean()) - half, float(d.mean()) + half))
+        made.append((*head, name, *paired(BY_NAME[name], found.of(strategy.name), found.of(reference.name))))
     return made
 
 

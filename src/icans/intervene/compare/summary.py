@@ -123,13 +123,25 @@ def differences(results: StrategyResults, reference: str, by: Sequence[str] = ()
         for name in (s for s in results.names if s != reference):
             mine = _ordered(part, name)
             for measure in MEASURES:
-                d = PER * (measure.value(mine).to_numpy() - measure.value(base).to_numpy())
-                half = Z95 * float(d.std(ddof=1)) / np.sqrt(len(d)) if len(d) > 1 else float("nan")
-                if measure.share and not d.any() and _binary(measure.value(base).to_numpy()):
-                    half = 3.0 * PER / max(len(d), 1)  # nobody differs: at most 3/n do (rule of three)
-                mean = float(d.mean()) if len(d) else float("nan")
-                rows.append((*keys, name, measure.name, measure.label, len(d), mean, mean - half, mean + half))
+                told = paired(measure, mine, base)
+                rows.append((*keys, name, measure.name, measure.label, len(base), *told))
     return pd.DataFrame(rows, columns=[*by, "strategy", "measure", "label", "n", "difference", "low", "high"])
+
+
+def paired(measure: Measure, mine: pd.DataFrame, base: pd.DataFrame) -> tuple[float, float, float]:
+    """Mean difference per 1,000 patients and its 95 % interval; rows of both are the same patients in one order.
+
+    Where nobody differs in a yes or no, at most 3/n do (rule of three: Hanley 1983, doi
+    10.1001/jama.1983.03330370053031).
+    """
+    x, y = measure.value(mine).to_numpy(), measure.value(base).to_numpy()
+    d = PER * (x - y)
+    if len(d) < 2:
+        return float(d.mean()) if len(d) else float("nan"), float("nan"), float("nan")
+    half = Z95 * float(d.std(ddof=1)) / np.sqrt(len(d))
+    if measure.share and not d.any() and _binary(y):
+        half = 3.0 * PER / len(d)
+    return float(d.mean()), float(d.mean()) - half, float(d.mean()) + half
 
 
 def pareto(

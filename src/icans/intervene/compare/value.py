@@ -22,7 +22,7 @@ from icans.evaluate.net_benefit import net_benefit, treat_all
 from icans.forecast.ridge import fit_path
 from icans.intervene.compare.arm import run_course
 from icans.intervene.compare.running import Group, run_strategies
-from icans.intervene.compare.summary import BY_NAME, PER, Z95
+from icans.intervene.compare.summary import BY_NAME, PER, Z95, paired
 from icans.intervene.compare.watch import SEVERITY, Known, Ward, make_watch, outputs_for
 from icans.intervene.strategy.conditions import Result
 from icans.intervene.strategy.results import result_named
@@ -67,10 +67,8 @@ def latency_sweep(
         fresh = replace(strategy, rules=tuple(_waiting(rule, float(latency)) for rule in strategy.rules))
         found = run_strategies(group, [fresh], seed, executor=executor, ward=ward)
         for name in COUNTED:
-            value = BY_NAME[name].value
-            d = PER * (value(found.of(strategy.name)).to_numpy() - value(base.of(reference.name)).to_numpy())
-            half = Z95 * float(d.std(ddof=1)) / np.sqrt(len(d))
-            rows.append((float(latency), name, float(d.mean()), float(d.mean()) - half, float(d.mean()) + half))
+            told = paired(BY_NAME[name], found.of(strategy.name), base.of(reference.name))
+            rows.append((float(latency), name, *told))
     return pd.DataFrame(rows, columns=["latency_h", "measure", "difference", "low", "high"])
 
 
