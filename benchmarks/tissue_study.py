@@ -20,7 +20,7 @@ import numpy as np
 
 from icans.core.execute import Processes, Serial
 from icans.study import tissue_study as study
-from icans.tissue.closure import PARAMETERS
+from icans.tissue.closure import PARAMETERS, Closure
 
 HERE = Path(__file__).resolve().parent
 RESULTS, IMAGES = HERE / "results", HERE.parent / "docs" / "images"
@@ -37,16 +37,32 @@ def main() -> None:
         settings = study.Settings(2, 4, 2, 12.0, 24.0, 24.0, 200.0, (0.0, 75.0, 1000.0), (0.0, 0.3, 0.9))
     executor = Processes(given.workers) if given.workers > 1 else Serial()
     course = study.typical_course()
-    began_cpu = time.process_time()
+    began = time.process_time()
     fitted, runs = study.closure(course, settings, SEED, executor)
     regions = study.regional(course, settings, SEED, executor)
     ranked = study.drivers(course, settings, SEED, executor)
-    result: dict[str, Any] = {
+    result = collect(course, settings, fitted, runs, regions, ranked, time.process_time() - began)
+    if given.quick:
+        print(text(result))
+        return
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "tissue_study.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / "tissue_study.md").write_text(text(result))
+    figures(result, fitted)
+    print(text(result))
+
+
+def collect(
+    course: study.Course, settings: study.Settings, fitted: Closure, runs: list[dict[str, float]],
+    regions: list[dict[str, Any]], ranked: list[dict[str, Any]], cpu_s: float,
+) -> dict[str, Any]:  # fmt: skip
+    """Everything as plain JSON values."""
+    return {
         "origin": "synthetic: a micro model driven by the patient model",
         "machine": platform.processor() or platform.machine(),
         "date": time.strftime("%Y-%m-%d"),
         "seed": SEED,
-        "cpu_s": round(time.process_time() - began_cpu),
+        "cpu_s": round(cpu_s),
         "settings": asdict(settings),
         "peak": course.peak,
         "drivers": ranked,
@@ -56,19 +72,12 @@ def main() -> None:
             "values": dict(zip(PARAMETERS, fitted.values.tolist())),
             "low": dict(zip(PARAMETERS, np.quantile(fitted.draws, 0.05, axis=0).tolist())),
             "high": dict(zip(PARAMETERS, np.quantile(fitted.draws, 0.95, axis=0).tolist())),
+            "fit": fitted.fit,
             "error": fitted.error,
             "noise": fitted.noise,
             "runs": runs,
         },
     }
-    if given.quick:
-        print(text(result))
-        return
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "tissue_study.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / "tissue_study.md").write_text(text(result))
-    figures(result, fitted)
-    print(text(result))
 
 
 def text(result: dict[str, Any]) -> str:
@@ -99,8 +108,13 @@ def text(result: dict[str, Any]) -> str:
     made = result["closure"]
     lines += ["", "## Closure", "", "| parameter | value | 5 to 95 % |", "|---|---|---|"]
     lines += [f"| {p} | {made['values'][p]:.3g} | {made['low'][p]:.3g} to {made['high'][p]:.3g} |" for p in PARAMETERS]
-    lines += ["", f"Error at levels of plasma left out: {100 * made['error']:.1f} % of the largest production; "
-              f"noise between replicates: {100 * made['noise']:.1f} %.", ""]  # fmt: skip
+    lines += [
+        "",
+        f"Error of the fit: {100 * made['fit']:.1f} % of the largest production; at levels of plasma left out (the "
+        f"lowest and the highest among them): {100 * made['error']:.1f} %; noise between replicates: "
+        f"{100 * made['noise']:.1f} %.",
+        "",
+    ]
     return "\n".join(lines)
 
 

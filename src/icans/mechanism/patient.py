@@ -50,6 +50,9 @@ class Options:
     brain
         Whether barrier, cerebrospinal fluid, brain and its injury are part; without them the model is systemic alone
         and takes no drugs (drugs also act in the brain).
+    closure
+        Whether IL-6 in the brain is made as the closure of the spatial model of a piece of brain says (per region,
+        from IL-6 in plasma and the barrier there), instead of by the lumped glia.
     """
 
     drugs: tuple[str, ...] = ()
@@ -58,6 +61,7 @@ class Options:
     solutes: tuple[str, ...] = SOLUTES
     feedback: bool = True
     brain: bool = True
+    closure: bool = False
 
     def __post_init__(self) -> None:
         problems = [unknown("region", r, REGIONS) for r in self.regions if r not in REGIONS and self.regions != WHOLE]
@@ -73,6 +77,9 @@ class Options:
             problems.append(Problem("model", None, "regions", "()", "at least one region", "Name one."))
         if self.drugs and not self.brain:
             problems.append(Problem("model", None, "brain", "False", "no drugs", "Leave brain=True, or name no drug."))
+        if self.closure and not (self.brain and "IL6" in self.solutes):
+            expected = "a brain in which IL-6 is followed"
+            problems.append(Problem("model", None, "closure", "True", expected, "Leave closure=False, or add them."))
         if problems:
             raise ModelError(problems)
 
@@ -96,6 +103,7 @@ def patient_model(
     solutes: Sequence[str] = SOLUTES,
     feedback: bool = True,
     brain: bool = True,
+    closure: bool = False,
 ) -> PatientModel:
     """The patient model with these therapies; made once for each set of options.
 
@@ -103,7 +111,7 @@ def patient_model(
     ----------
     drugs
         Therapies to include, see :func:`available_drugs`; the order does not matter.
-    regions, cells, solutes, feedback, brain
+    regions, cells, solutes, feedback, brain, closure
         See :class:`Options`.
 
     Raises
@@ -111,7 +119,7 @@ def patient_model(
     ModelError
         An option that does not exist.
     """
-    return _model(Options(tuple(sorted(drugs)), tuple(regions), cells, tuple(solutes), feedback, brain))
+    return _model(Options(tuple(sorted(drugs)), tuple(regions), cells, tuple(solutes), feedback, brain, closure))
 
 
 @lru_cache(maxsize=32)

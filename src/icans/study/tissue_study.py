@@ -38,7 +38,7 @@ DENSITIES = ("capillaries_mm2", "microglia_mm3", "astrocytes_mm3")
 class Settings:
     """How much is run. ``replicates`` of every region and of every point of the grid; ``paths`` of Morris' design."""
 
-    paths: int = 4
+    paths: int = 8
     levels: int = 4
     replicates: int = 3
     driver_hours: float = 48.0
@@ -104,22 +104,36 @@ def drivers(course: Course, settings: Settings, seed: int, executor: Executor | 
     its 95 % interval by resampling paths; ``*_spread``: standard deviation of the effects (interaction, bends).
     Injury is the mean of the last 12 h; production is that of IL-6, as log10 of one plus pg/mL/h.
     """
-    from SALib.analyze import morris as analyse
+    design = driver_design(settings, seed)
+    runs = (executor or Serial()).map(_run, [_driver_job(course, settings, seed, row) for row in design], "drivers")
+    return driver_rows(design, runs, settings, seed)
+
+
+def _space() -> dict[str, Any]:
+    names = driver_names()
+    return {"num_vars": len(names), "names": list(names), "bounds": [[0.0, 1.0]] * len(names)}
+
+
+def driver_design(settings: Settings, seed: int) -> Array:
+    """The points of the screening, shape (runs, drivers), each a share of its driver's range."""
     from SALib.sample import morris as sample
 
-    names = driver_names()
-    space = {"num_vars": len(names), "names": list(names), "bounds": [[0.0, 1.0]] * len(names)}
-    design = sample.sample(space, settings.paths, num_levels=settings.levels, seed=seed)
-    runs = (executor or Serial()).map(_run, [_driver_job(course, settings, seed, row) for row in design], "drivers")
+    return np.asarray(sample.sample(_space(), settings.paths, num_levels=settings.levels, seed=seed))
+
+
+def driver_rows(design: Array, runs: Sequence[BrainCourse], settings: Settings, seed: int) -> list[dict[str, Any]]:
+    """What :func:`drivers` returns, from the runs of its design."""
+    from SALib.analyze import morris as analyse
+
     late = settings.driver_hours - 12
     il6 = runs[0].substances.index("IL6")
     outcomes = {
         "injury": np.array([float(r.mean("injury", late)) for r in runs]),
         "production": np.array([np.log10(1 + float(r.mean("production", late)[il6])) for r in runs]),
     }
-    rows: list[dict[str, Any]] = [{"driver": name} for name in names]
+    rows: list[dict[str, Any]] = [{"driver": name} for name in driver_names()]
     for what, y in outcomes.items():
-        made = analyse.analyze(space, design, y, num_levels=settings.levels, seed=seed)
+        made = analyse.analyze(_space(), design, y, num_levels=settings.levels, seed=seed)
         for i, row in enumerate(rows):
             row |= {what: float(made["mu_star"][i]), f"{what}_half_width": float(made["mu_star_conf"][i]),
                     f"{what}_direction": float(made["mu"][i]), f"{what}_spread": float(made["sigma"][i])}  # fmt: skip
@@ -132,9 +146,9 @@ def _driver_job(course: Course, settings: Settings, seed: int, shares: Array) ->
     changed = {name: known[name].at(share) for name, share in at.items() if name in known}
     place = region_of("cortex")
     # Densities over a factor of four, from half to twice the cortex's; the barrier's loss from none to 0.6; levels in
-    # plasma from a fifth to five times the typical patient's peak.
+    # plasma from the typical patient's peak to ten times that.
     dense = {name: getattr(place, name) * 4.0 ** (at[name] - 0.5) for name in DENSITIES}
-    factor = 5.0 ** (2 * at["plasma"] - 1)
+    factor = 10.0 ** at["plasma"]
     return _Job(
         Region(**{**vars(place), **dense}),
         _steady(course, factor, 0.6 * at["barrier loss"]),

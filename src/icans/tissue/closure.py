@@ -1,9 +1,9 @@
 """The closure: what a region's tissue makes, as a fitted function of plasma and barrier, with its uncertainty.
 
-The form is a saturating response of the drive ``x = (C/c0) (1 + a L) + b L``, C the excess of IL-6 in plasma (the other
+The form is a saturating response of the drive ``x = (C/c0)^n + (b L)^m``, C the excess of IL-6 in plasma (the other
 cytokines and CAR T cells go with it in the courses that it was fitted to), L the loss of the barrier:
-``production = top x^n / (1 + x^n)``. Uncertainty comes from refitting to runs drawn again with replacement, error from
-levels of plasma left out of the fit.
+``production = top x / (1 + x)``. Uncertainty comes from refitting to runs drawn again with replacement, error from
+levels of plasma left out of the fit, the lowest and the highest among them.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from icans.core.random import stream
 from icans.tissue.field.grid import Array, problem
 
 #: Names of the closure's parameters, in the order of :attr:`Closure.values`.
-PARAMETERS = ("top", "c0", "a", "b", "n")
+PARAMETERS = ("top", "c0", "n", "b", "m")
 #: Bounds of the fit: pg/mL/h, pg/mL and numbers; a power below 1 would have no slope at rest.
-LOW, HIGH = np.array([1.0, 0.5, 0.0, 0.0, 1.0]), np.array([1e5, 1e5, 100.0, 20.0, 6.0])
+LOW, HIGH = np.array([1.0, 0.5, 1.0, 0.01, 1.0]), np.array([1e5, 1e5, 6.0, 100.0, 6.0])
 
 
 @dataclass(frozen=True)
 class Closure:
     """``values``: :data:`PARAMETERS`; ``draws``, shape (refits, 5): their uncertainty.
 
-    ``error``: root mean square error where the level of plasma was left out of the fit, as a share of ``top``;
-    ``noise``: the same between replicates of a run; ``levels``: those of plasma that were fitted (lowest, highest).
+    ``fit``: root mean square error of the fit as a share of ``top``; ``error``: the same where the level of plasma was
+    left out of it; ``noise``: the same between replicates of a run; ``levels``: those of plasma that were fitted
+    (lowest, highest).
     """
 
     values: Array
     draws: Array
+    fit: float
     error: float
     noise: float
     levels: tuple[float, float]
@@ -50,8 +52,8 @@ class Closure:
 
 def response(values: Array, plasma: Array, loss: Array) -> Array:
     """The closure's form."""
-    top, c0, a, b, n = values
-    x = np.maximum(plasma / c0 * (1 + a * loss) + b * loss, 0.0) ** n
+    top, c0, n, b, m = values
+    x = (np.maximum(plasma, 0.0) / c0) ** n + (b * np.maximum(loss, 0.0)) ** m
     return np.asarray(top * x / (1 + x))
 
 
@@ -96,7 +98,8 @@ def fit_closure(
     means = np.bincount(group, p) / np.bincount(group)
     spare = max(1, p.size - means.size)
     noise = float(np.sqrt(np.sum((p - means[group]) ** 2) / spare) / values[0])
-    return Closure(values, np.array(draws), error, noise, (float(levels[0]), float(levels[-1])))
+    fit = float(np.sqrt(np.mean((response(values, c, l) - p) ** 2)) / values[0])
+    return Closure(values, np.array(draws), fit, error, noise, (float(levels[0]), float(levels[-1])))
 
 
 def _fit(c: Array, l: Array, p: Array, start: Array | None) -> Array:
@@ -107,21 +110,12 @@ def _fit(c: Array, l: Array, p: Array, start: Array | None) -> Array:
     middle = float(np.median(c[c > 0])) if (c > 0).any() else 1.0
     starts = [] if start is None else [start]
     if start is None:
-        shapes = [(f, a, b, n) for f in (0.5, 3.0) for a in (0.5, 5.0) for b in (0.1, 1.0) for n in (1.0, 2.0)]
-        starts = [np.array([size, middle * f, a, b, n]) for f, a, b, n in shapes]
+        shapes = [(f, n, b, m) for f in (0.5, 3.0) for n in (1.2, 2.5) for b in (0.3, 2.0) for m in (1.2, 2.5)]
+        starts = [np.array([size, middle * f, n, b, m]) for f, n, b, m in shapes]
 
     def apart(x: Array) -> Array:
-        return np.asarray((response(_back(x), c, l) - p) / size)
+        return np.asarray((response(np.exp(x), c, l) - p) / size)
 
-    bounds = (_forth(LOW), _forth(HIGH))
-    found = [least_squares(apart, np.clip(_forth(s), *bounds), bounds=bounds) for s in starts]
-    return _back(min(found, key=lambda f: float(f.cost)).x)
-
-
-def _forth(values: Array) -> Array:
-    top, c0, a, b, n = values
-    return np.array([np.log(top), np.log(c0), np.log1p(a), np.log1p(b), np.log(n)])
-
-
-def _back(x: Array) -> Array:
-    return np.array([np.exp(x[0]), np.exp(x[1]), np.expm1(x[2]), np.expm1(x[3]), np.exp(x[4])])
+    bounds = (np.log(LOW), np.log(HIGH))
+    found = [least_squares(apart, np.clip(np.log(s), *bounds), bounds=bounds) for s in starts]
+    return np.asarray(np.exp(min(found, key=lambda f: float(f.cost)).x))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icans.mechanism.declare import Builder
-from icans.mechanism.modules.transport import fluids, solute
+from icans.mechanism.modules.transport import PerRegion, fluids, solute
 
 if TYPE_CHECKING:
     from icans.mechanism.patient import Options
@@ -44,6 +44,8 @@ def declare(m: Builder, options: Options) -> None:
           "what IL-10 and glucocorticoids leave of production by glia")  # fmt: skip
     m.let("cns_t_cells", "t_cell_output*(cns_traffic_shut + (1 - cns_traffic_shut)*bar_loss_mean)", "/uL",
           "engaged T cells that the barrier lets into the brain, as their number in blood")  # fmt: skip
+    if options.closure:
+        _closure(m, options)
     for name in options.solutes:
         if name == "ALB":
             _albumin(m, options)
@@ -61,15 +63,36 @@ def _cytokine(m: Builder, name: str, options: Options) -> None:
     made = f"({' + '.join(makers)})*glial_restraint" if makers else None
     if name in T_CELL:
         made = f"tcell_{name}*cns_t_cells"
+    produced: PerRegion | None = made
+    if name == "IL6" and options.closure:
+
+        def produced(region: str) -> str:
+            return f"TIS_{region}*glial_restraint"
+
     carrier = {}
     if name in CARRIED:
         carrier = {"influx": _carrier(name, False), "influx_0": _carrier(name, True)}
     solute(
         m, name, plasma=name, baseline=base, regions=options.regions, label=LABELS[name],
-        produced=made, basal=f"basal_{name}", degraded=f"kdeg_{name}",
+        produced=produced, basal=f"basal_{name}", degraded=f"kdeg_{name}",
         efflux=f"efflux_{name}" if name in CARRIED else "0", **carrier,
     )  # fmt: skip
     m.observe(f"{name}_sass", ANALYTES[name], "pg/mL", matrix="csf")
+
+
+def _closure(m: Builder, options: Options) -> None:
+    """IL-6 that tissue makes in each region: a saturating response to plasma and barrier, reached with a delay.
+
+    The form and the numbers are those of the spatial model's closure (``parameters/closure.toml``).
+    """
+    m.let("closure_blood", "pos(IL6*(1 - inh_il6) - il6_base)*(1 - inh_il6r_cns)*(1 - inh_jak_cns)/closure_c0", "1",
+          "IL-6 in plasma above baseline that acts, relative to the closure's level")  # fmt: skip
+    for r in options.regions:
+        lost = f"closure_b*pos(bar_loss_{r} - bar_loss_{r}_0)"
+        m.let(f"closure_drive_{r}", f"power(closure_blood, closure_n) + power({lost}, closure_m)", "1",
+              f"drive of production by tissue, {r}")  # fmt: skip
+        m.state(f"TIS_{r}", "pg/mL/h", f"IL-6 that tissue makes, {r}")
+        m.flow(f"TIS_{r}", f"closure_rate*(closure_top*hill(closure_drive_{r}, 1) - TIS_{r})", "closure")
 
 
 #: Names in the cohort's vocabulary.
