@@ -20,7 +20,7 @@ MEANINGS = {
     "record length": "first and last day of the record",
     "fill values": "exact values that repeat far beyond chance and nearly always with the same outcome or grade",
     "future shuffled": "forecasts after everything later than the landmark was permuted",
-    "labels shuffled": "AUROC of the whole fitting procedure on permuted outcomes",
+    "labels shuffled": "AUROC of the fitting procedure, cross-validation included, on permuted outcomes",
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -124,11 +124,13 @@ def shuffle_checks(
     Parameters
     ----------
     rung
-        The model that stands for the procedure: it is fitted, and fitted again for every permutation.
+        The model that stands for the procedure: it is fitted, and fitted again in every fold of every permutation,
+        with the penalty that the true outcomes chose. A penalty chosen anew for outcomes without signal would be the
+        strongest, which hides a leak rather than shows it, and choosing takes ten times as long as fitting.
     landmark_h
         Landmark of both checks, hours from the task's anchor.
     """
-    task, spec = study_task.task, feature_spec(section, cohort)
+    task, spec = study_task.task, without_scores(rung, feature_spec(section, cohort))
     horizon = max((h for h in study_task.horizons if not h.until), default=study_task.horizons[-1])
     data = examples(cohort, task, [landmark_h], spec, stream=rung.uses_history)
     try:
@@ -153,15 +155,38 @@ def shuffle_checks(
     known = ~np.isnan(status)
     if min(status[known].sum(), (1 - status[known]).sum()) >= section.folds:
         fit_predict = _Procedure(
-            rung, data.inputs[known], data.outcome[known].reset_index(drop=True), horizon, section, seed
+            with_penalty(rung, model.settings()),
+            data.inputs[known],
+            data.outcome[known].reset_index(drop=True),
+            horizon,
+            section,
+            seed,
         )
         rows.append(labels_shuffled(fit_predict, status[known], repeats=LABEL_PERMUTATIONS, seed=seed))
     return rows
 
 
+def without_scores(rung: Rung, spec: FeatureSpec) -> FeatureSpec:
+    """The features without published scores, where the rung does not read them: scores cost more than all others."""
+    columns = getattr(rung.model, "columns", None)
+    if callable(columns) and not columns([f"score.{name}" for name in spec.scores or ()]):
+        return replace(spec, scores=())
+    return spec
+
+
+def with_penalty(rung: Rung, settings: Mapping[str, float]) -> Rung:
+    """The rung with its penalty fixed to the one in the settings of a fit, where it has just one to choose."""
+    values = {value for name, value in settings.items() if name.startswith("penalty")}
+    if len(values) != 1 or not hasattr(rung.model, "penalties"):
+        return rung
+    wanted = values.pop()
+    nearest = min(rung.model.penalties, key=lambda p: abs(np.log(p) - np.log(wanted)) if wanted > 0 else p)
+    return replace(rung, model=replace(rung.model, penalties=(nearest,)))  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
 class _Procedure:
-    """Out-of-fold forecasts of a rung for given labels, the whole fitting procedure in each fold."""
+    """Out-of-fold forecasts of a rung for given labels, fitted from the feature table on in each fold."""
 
     rung: Rung
     inputs: Inputs

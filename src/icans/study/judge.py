@@ -18,6 +18,8 @@ from icans.study.config import EvaluateSection
 
 #: Thresholds of a decision curve: one a percentage point over the default range.
 THRESHOLD_POINTS = 26
+#: Most resamples behind the bands of curves, which are looked at and not quoted.
+CURVE_RESAMPLES = 200
 #: What is told of a group that training left out.
 OUTSIDE_METRICS = ("auc", "brier_scaled", "oe", "slope")
 
@@ -49,7 +51,8 @@ def judge(
     pairs = [compare(measured, name) for name in references if name in fitted]
     cells = [cell for _, cell in predictions.groupby(["task", "landmark_h", "horizon_h"], sort=False)]
     thresholds = tuple(np.linspace(settings.threshold_low, settings.threshold_high, THRESHOLD_POINTS).tolist())
-    curves = executor.map(partial(_curves, thresholds=thresholds, seed=seed), cells, "curves")
+    n_boot = min(settings.bootstrap, CURVE_RESAMPLES)
+    curves = executor.map(partial(_curves, thresholds=thresholds, seed=seed, n_boot=n_boot), cells, "curves")
     return Judgement(
         performance(measured),
         _stacked(pairs),
@@ -58,11 +61,13 @@ def judge(
     )
 
 
-def _curves(cell: pd.DataFrame, thresholds: tuple[float, ...], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _curves(
+    cell: pd.DataFrame, thresholds: tuple[float, ...], seed: int, n_boot: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     # The same risk for everybody has no calibration curve.
     varied = cell.groupby("model").filter(lambda rows: np.ptp(rows["risk"]) > 1e-6)
-    calibration = calibration_curves(varied, seed=seed) if len(varied) else pd.DataFrame()
-    return calibration, decision_curves(cell, thresholds=thresholds, seed=seed)
+    calibration = calibration_curves(varied, seed=seed, n_boot=n_boot) if len(varied) else pd.DataFrame()
+    return calibration, decision_curves(cell, thresholds=thresholds, seed=seed, n_boot=n_boot)
 
 
 def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:

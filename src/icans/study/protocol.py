@@ -9,7 +9,7 @@ values and the ordinal scores of the grade path.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -36,7 +36,6 @@ from icans.evaluate.performance import measure
 from icans.evaluate.subgroups import group_labels, subgroup_table
 from icans.evaluate.tables import check_predictions, groups
 from icans.forecast.dataset import examples_for
-from icans.forecast.features import FeatureSpec
 from icans.forecast.final import FinalModel
 from icans.forecast.inputs import Inputs
 from icans.forecast.ladder import FittedRung, Rung
@@ -44,7 +43,7 @@ from icans.forecast.outcomes import Horizon, outcome_table
 from icans.report.behaviour import Behaviour
 from icans.report.model import Headline
 from icans.study.config import EvaluateSection, ForecastSection
-from icans.study.forecasts import TaskForecasts, feature_spec, steps_of
+from icans.study.forecasts import TaskForecasts, feature_spec, steps_of, with_penalty, without_scores
 
 #: Models whose alarms are compared with the declared model's in a short protocol.
 RIVALS = ("crs_rule", "logistic_last")
@@ -339,20 +338,7 @@ def _risk(fitted: FittedRung, horizon: Horizon, table: pd.DataFrame) -> np.ndarr
     return fitted.predict(table, horizon)
 
 
-def without_scores(rung: Rung, spec: FeatureSpec) -> FeatureSpec:
-    """The features without published scores, where the rung does not read them: scores cost more than all others."""
-    columns = getattr(rung.model, "columns", None)
-    if callable(columns) and not columns([f"score.{name}" for name in spec.scores or ()]):
-        return replace(spec, scores=())
-    return spec
-
-
 def settled(rung: Rung, settings: str) -> Rung:
     """The rung with its penalty fixed to the one named in the settings of a fit, where it has just one to choose."""
     parts = [part.partition(" = ") for part in settings.split("; ")]
-    values = {float(value) for name, _, value in parts if name.startswith("penalty")}
-    if len(values) != 1 or not hasattr(rung.model, "penalties"):
-        return rung
-    wanted = values.pop()
-    nearest = min(rung.model.penalties, key=lambda p: abs(np.log(p) - np.log(wanted)) if wanted > 0 else p)
-    return replace(rung, model=replace(rung.model, penalties=(nearest,)))  # type: ignore[type-var]
+    return with_penalty(rung, {name: float(value) for name, _, value in parts if value})
