@@ -136,6 +136,15 @@ def test_what_cells_export_is_what_the_field_gains():
     assert model.field.amounts_pg(fluid_share=0.2)[0] == pytest.approx(50 * 1e-6 * 12, rel=1e-9)
 
 
+def test_cells_added_between_two_steps_of_phenotypes_disturb_nobody():
+    model = Tissue(field(IFN=0.0), [Kind("source", {"IFN export": 1e-6})], seed=1)
+    model.add("source", np.random.default_rng(1).random((50, 2)) * 400)
+    model.run(3.0)
+    model.add("source", np.random.default_rng(2).random((100, 2)) * 400)
+    model.run(12.0)
+    assert model.field.amounts_pg(fluid_share=0.2)[0] == pytest.approx(1e-6 * (50 * 12 + 100 * 6), rel=1e-9)
+
+
 def test_division_halves_volume_and_death_removes():
     model = Tissue(field(), [Kind("tumour", {"cycle entry": 1e3})], seed=1)
     model.add("tumour", [[200.0, 200.0]])

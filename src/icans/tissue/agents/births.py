@@ -62,7 +62,7 @@ def place_free(tissue: Tissue, kind: str, places: Array, columns: dict[str, Any]
     spread = max(tissue.table.clock[which[0]], 0.0) if len(which) else 0.0
     draws = stream(tissue.seed, "pace", tissue.cells.next_identity).normal(1.0, spread, len(places))
     values["pace"] = np.maximum(draws, 0.0)
-    return tissue.cells.add({**values, **columns}, len(places))
+    return _admit(tissue, {**values, **columns}, tissue.table.base[which].T)
 
 
 def inside(tissue: Tissue, x: Array) -> npt.NDArray[np.bool_]:
@@ -97,7 +97,16 @@ def divide(tissue: Tissue, event: npt.NDArray[np.int64]) -> None:
     spread = np.maximum(tissue.table.clock[values["kind"]], 0.0)
     if spread.any():
         values["pace"] = np.maximum(1.0 + spread * _normal(tissue, c["identity"][mothers]), 0.0)
-    cells.add(values, count)
+    _admit(tissue, values, cells.behaviour[:, mothers])
+
+
+def _admit(tissue: Tissue, values: dict[str, Any], behaviour: Array) -> slice:
+    """Add cells with what they do until they first sense; nothing of who had their slots before is left."""
+    new = tissue.cells.add(values, behaviour.shape[1])
+    tissue.cells.behaviour[:, new] = behaviour
+    for held in (tissue._made, tissue._lost, tissue._surface):
+        held[:, new] = 0.0  # beyond the work space there is nothing to clear
+    return new
 
 
 def _normal(tissue: Tissue, identities: Array) -> npt.NDArray[np.float64]:
@@ -125,4 +134,4 @@ def enter(tissue: Tissue, enters: npt.NDArray[np.int64]) -> None:
     values["trait"] = np.clip(mean + sd * _normal(tissue, c["identity"][vessels]), least, most)
     fits = inside(tissue, x)
     tissue.lost += int((~fits).sum())
-    tissue.cells.add({name: v[..., fits] for name, v in values.items()}, int(fits.sum()))
+    _admit(tissue, {name: v[..., fits] for name, v in values.items()}, tissue.table.base[kind[fits]].T)

@@ -116,6 +116,8 @@ class Tissue:
         self._production = np.zeros((substances, field.grid.voxels))
         self._loss = np.zeros_like(self._production)
         self._room, self._box = -1, 0.0
+        self._made = self._lost = np.zeros((substances, 0))
+        self._surface = np.zeros((3, 0))
         self._order = self._where = self._voxel = self._chosen = np.zeros(0, np.int64)
 
     @property
@@ -227,9 +229,10 @@ class Tissue:
         self._order, self._where, self._voxel, self._chosen = (np.zeros(room, np.int64) for _ in range(4))
         self._act, self._event = np.zeros(room, np.int64), np.zeros(room, np.int64)
         self._enters = np.zeros(room, np.int64)
-        self._push, self._surface = np.zeros((3, room)), np.zeros((3, room))
+        self._push = np.zeros((3, room))
         self._signal = np.zeros((len(self.names.signals), room))
-        self._made, self._lost = (np.zeros((len(self.plasma), room)) for _ in range(2))
+        # What holds until the next step of phenotypes is kept: cells may be added between two of them.
+        self._made, self._lost, self._surface = (_wider(a, room) for a in (self._made, self._lost, self._surface))
 
     def _phenotypes(self) -> None:
         """Cells sense, follow rules, change, divide, die; vessels let cells in; then all are put in order of place."""
@@ -310,6 +313,11 @@ class Tissue:
     def _uses_gradients(self) -> bool:
         at = self.names.signal_block("gradient")
         return bool(((self.compiled.index[:, 3] >= at) & (self.compiled.index[:, 3] < at + len(self.plasma))).any())
+
+
+def _wider(values: npt.NDArray[np.float64], room: int) -> npt.NDArray[np.float64]:
+    """The same with room for more cells."""
+    return np.pad(values, ((0, 0), (0, room - values.shape[1])))
 
 
 def _checked(field: Field, steps: Steps) -> tuple[int, int]:
