@@ -18,7 +18,7 @@ import pandas as pd
 
 from icans.core.errors import ConfigError, Problem
 from icans.core.progress import stage
-from icans.core.provenance import package_version
+from icans.core.provenance import code_digest
 from icans.core.resume import Checkpoints
 from icans.intervene.trial.checks import CONDITION
 from icans.intervene.trial.design import ArmSection, PatientsSection
@@ -117,7 +117,7 @@ def _stored(arm: ArmSection, patients: PatientsSection, seed: int, folder: Path 
         return work()
     drawn = [patients.product, patients.disease, patients.bank, seed, arm.care, arm.regimen, arm.name]
     plan = repr(known_strategies()[arm.strategy]) if arm.strategy is not None else None
-    key = [drawn, plan, dict(artefact.read().factors), package_version(), LADDER.tolist()]
+    key = [drawn, plan, dict(artefact.read().factors), code_digest(), LADDER.tolist()]
     name = "arm-" + re.sub(r"[^a-z0-9]+", "-", arm.name.lower()).strip("-")
     return Checkpoints(folder, key).step(name, work)
 
