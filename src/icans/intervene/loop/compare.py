@@ -46,7 +46,7 @@ class Teachers:
     """What policies learn from: other patients of the calibrated population, never those who are treated."""
 
     settings: Settings
-    members: int = 300
+    members: int = 600
     trained_on: int = 400
 
     @cached_property

@@ -153,14 +153,14 @@ class Planner:
 
     name: str
     library: Library | None
-    scenarios: int = 6
-    horizon_h: float = 120.0
+    scenarios: int = 12
+    horizon_h: float = 168.0
     course_h: float = 48.0
-    every_h: float = 12.0
+    every_h: float = 24.0
     until_h: float = 12 * 24.0
-    least_gain: float = 0.05
+    least_gain: float = 0.5
     plans: tuple[Plan, ...] = PLANS
-    keep: int = 16
+    keep: int = 12
     care: Guideline = field(default_factory=Guideline)
 
     def begin(self, ward: Ward) -> None:
@@ -173,7 +173,7 @@ class Planner:
         self.choice = np.zeros(n, np.int64)
         self.next_h = -np.inf
         self.last = {(p, k): np.full(n, -np.inf) for p, plan in enumerate(self.options) for k in range(len(plan.doses))}
-        self.belief = None if self.library is None else Belief(self.library, self.keep)
+        self.belief = None if self.library is None else Belief(self.library, self.keep, self.scenarios == 1)
         if self.belief is not None:
             self.belief.begin(n)
 
@@ -236,7 +236,7 @@ def mpc_certain(library: Library) -> Planner:
     return Planner("MPC, certainty-equivalent", library, scenarios=1)
 
 
-def mpc_scenarios(library: Library, scenarios: int = 6) -> Planner:
+def mpc_scenarios(library: Library, scenarios: int = 12) -> Planner:
     """Receding horizon over several members."""
     return Planner("MPC, scenarios", library, scenarios=scenarios)
 
