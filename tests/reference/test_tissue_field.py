@@ -246,6 +246,7 @@ def test_error_control_keeps_its_word() -> None:
     np.testing.assert_array_equal(field.values, start)
 
 
+@pytest.mark.timeout(900)
 def test_py_pde_agrees(full: None) -> None:
     """py-pde (Zwicker 2020, 10.21105/joss.02158) on the same grid, its time steps chosen by SciPy."""
     pde = pytest.importorskip("pde")

@@ -44,9 +44,9 @@ def test_the_numbers_are_those_of_the_study() -> None:
 def test_tissue_makes_il6_with_the_closure() -> None:
     """The typical patient: production rises after blood does, to what the closure says, and goes back."""
     model = patient_model(regions=("brain",), solutes=SMALL, closure=True)
-    times = np.arange(0.0, 15 * 24, 6.0)
+    times = np.arange(0.0, 12 * 24, 6.0)
     outputs = ["IL6", "TIS_brain", "IL6_brain", "closure_drive_brain", "glial_restraint"]
-    course = solve(model, doses=[Dose(0, "car_t", 1.5e8, "cells")], times=times, outputs=outputs, rtol=1e-6, atol=1e-8)
+    course = solve(model, doses=[Dose(0, "car_t", 1.5e8, "cells")], times=times, outputs=outputs, rtol=1e-5, atol=1e-7)
     made, drive = course["TIS_brain"], course["closure_drive_brain"]
     p = {name: row.value for name, row in model.parameters.items()}
     top = p["closure_top"] * drive / (1 + drive)
