@@ -196,7 +196,7 @@ def main() -> None:
     """Run parts and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", default=[])
-    parser.add_argument("--patients", type=int, default=120)
+    parser.add_argument("--patients", type=int, default=80)
     parser.add_argument("--names", nargs="+", default=("never", "guideline", "anakinra", "threshold:0.15"),
                         help="policies of the part robust")  # fmt: skip
     options = parser.parse_args()
