@@ -1,6 +1,7 @@
 """From a feature table to a numeric matrix: transform, winsorise, impute, standardise, one-hot.
 
-Each step is a small scikit-learn transformer on data frames; :func:`preprocessor` joins them. Everything that is
+Each step is a small transformer of data frames with ``fit`` and ``transform``; :func:`preprocessor` joins them.
+scikit-learn is not needed (its import would be the longest part of a single forecast). Everything that is
 learned (medians, quantiles, scales, categories, which columns to keep) comes from the rows given to ``fit``, so a
 pipeline fitted inside a fold knows nothing of the fold that is held out.
 
@@ -10,11 +11,11 @@ numbers, and :class:`Preparation` hands one array from step to step instead of a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
-from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
 
 from icans.forecast.preprocess_steps import (
     MAX_MISSING,
@@ -31,6 +32,7 @@ from icans.forecast.preprocess_steps import (
     OneHot,
     Select,
     Standardise,
+    Step,
     Winsor,
     YeoJohnson,
 )
@@ -71,9 +73,9 @@ class PrepareSpec:
 
 
 def preprocessor(spec: PrepareSpec | None = None) -> Preparation:
-    """The steps of ``spec`` as a scikit-learn pipeline from feature table to numeric data frame."""
+    """The steps of ``spec`` joined, from feature table to numeric data frame."""
     spec = spec or PrepareSpec()
-    steps: list[tuple[str, BaseEstimator]] = [("select", Select(spec.max_missing, spec.max_missing_static))]
+    steps: list[tuple[str, Step]] = [("select", Select(spec.max_missing, spec.max_missing_static))]
     steps.append(("onehot", OneHot(MIN_CATEGORY)))
     if spec.indicators:
         steps.append(("indicate", Indicate()))
@@ -91,8 +93,18 @@ def preprocessor(spec: PrepareSpec | None = None) -> Preparation:
     return Preparation(steps)
 
 
-class Preparation(Pipeline):
-    """The steps in order: selection of columns, categories as 0/1 columns, then steps on numbers."""
+class Preparation:
+    """The steps in order, each under a name: selection of columns, categories as 0/1 columns, then steps on numbers."""
+
+    names_: list[str]
+
+    def __init__(self, steps: Sequence[tuple[str, Any]]) -> None:
+        self.steps = list(steps)
+
+    @property
+    def named_steps(self) -> dict[str, Any]:
+        """The steps by name."""
+        return dict(self.steps)
 
     def fit(self, X: pd.DataFrame, y: object = None, **_: object) -> Preparation:
         """Learn from the training rows."""

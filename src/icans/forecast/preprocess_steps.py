@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
 
 from icans.cohort import vocabulary
 from icans.core.errors import NotFittedError
@@ -34,7 +33,7 @@ MIN_CATEGORY = 0.05
 SKEW_FOR_LOG = 2.0
 
 
-class _Frame(ABC, TransformerMixin, BaseEstimator):
+class Step(ABC):
     """A transformer of data frames; ``fit`` learns in :meth:`_learn`."""
 
     def fit(self, X: pd.DataFrame, y: object = None) -> Any:
@@ -49,6 +48,11 @@ class _Frame(ABC, TransformerMixin, BaseEstimator):
             raise NotFittedError(f"{type(self).__name__} was asked to transform before it was fitted")
         return self._apply(X)
 
+    def fit_transform(self, X: pd.DataFrame, y: object = None) -> pd.DataFrame:
+        """Learn from the training rows and give them changed."""
+        changed: pd.DataFrame = self.fit(X).transform(X)
+        return changed
+
     @abstractmethod
     def _learn(self, X: pd.DataFrame) -> None:
         """Keep what the training rows say."""
@@ -58,7 +62,7 @@ class _Frame(ABC, TransformerMixin, BaseEstimator):
         """The rows, changed."""
 
 
-class Numbers(_Frame):
+class Numbers(Step):
     """A step on columns of numbers: names and an array of shape (n, p), missing values NaN."""
 
     def _learn(self, X: pd.DataFrame) -> None:
@@ -77,7 +81,7 @@ class Numbers(_Frame):
         """Names and values after the step; the array given is not changed."""
 
 
-class Select(_Frame):
+class Select(Step):
     """Leave out columns that are missing too often or do not vary in the training rows."""
 
     def __init__(self, max_missing: float = MAX_MISSING, max_missing_static: float = MAX_MISSING_STATIC) -> None:
@@ -97,7 +101,7 @@ class Select(_Frame):
         return X if len(self.columns_) == X.shape[1] else X[self.columns_]
 
 
-class OneHot(_Frame):
+class OneHot(Step):
     """Categories as 0/1 columns against the most frequent one; missing and unseen ones count as the reference."""
 
     def __init__(self, min_share: float = MIN_CATEGORY) -> None:

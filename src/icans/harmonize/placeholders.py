@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom
 
 from icans.cohort import schema
 from icans.cohort.cohort import change_rows, stack
@@ -97,6 +96,8 @@ def _suspects(part: pd.DataFrame) -> list[tuple[float, int, float, float]]:
         others = ~mine
         usual = part.loc[others & (day == modal), "value"].value_counts().median()
         elsewhere = float((day[others] == modal).mean()) if others.any() else 1.0
+        from scipy.stats import binom  # a second of imports, which few cohorts need
+
         chance = float(binom.sf(here - 1, n, elsewhere)) * len(candidates) * day.nunique()
         if here >= EXCESS * (1.0 if np.isnan(usual) else usual) and chance <= MAX_CHANCE:
             found.append((float(value), modal, here / n, chance))

@@ -25,7 +25,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
 
 from icans.forecast.incidence import censoring
 from icans.forecast.outcomes import CENSORED, EVENT
@@ -279,6 +278,8 @@ def coverage_by_group(
 
 def exact_interval(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's interval (Biometrika 1934;26:404) of a proportion; counts need not be whole."""
+    from scipy.stats import beta  # a second of imports, which a stored model does not need
+
     tail = (1.0 - level) / 2.0
     low = 0.0 if successes <= 0 else float(beta.ppf(tail, successes, n - successes + 1.0))
     high = 1.0 if successes >= n else float(beta.ppf(1.0 - tail, successes + 1.0, n - successes))

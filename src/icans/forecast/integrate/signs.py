@@ -18,7 +18,6 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from icans.forecast.integrate.members import expert_model
 from icans.forecast.models.base import labels
@@ -94,5 +93,7 @@ def bounded(
     high = np.where(wanted < 0, 0.0, np.inf)
     start = np.concatenate([[model.intercept], np.clip(model.coefficients, low, high)])
     bounds = [(None, None), *zip(low.tolist(), high.tolist(), strict=True)]
+    from scipy.optimize import minimize  # half a second of imports, which a stored model does not need
+
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13, "gtol": 1e-9})
     return RidgeLogistic(float(found.x[0]), np.asarray(found.x[1:], dtype=np.float64), model.penalty)

@@ -28,7 +28,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from icans.forecast.ridge import deviance, expit
 from icans.forecast.tuning import Rule, choose
@@ -169,6 +168,8 @@ def _fit(level: Level, start: Floats, spread: float) -> Combiner:
     first = np.concatenate([start, [0.0, ADDITION_MEAN], np.zeros(horizons)])
     free = (None, None) if spread > 0 else None
     bounds = [free or (g, g) for g in start.tolist()] + [(-2.0, 1.5), (0.0, 1.0)] + [(-3.0, 3.0)] * horizons
+    from scipy.optimize import minimize  # half a second of imports, which a stored model does not need
+
     found = minimize(objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200})
     g = found.x[:members]
     return Combiner(
