@@ -49,11 +49,11 @@ MODELS = ("mechanistic", "logistic_clinical", "logistic_both")
 INTERVALS = ("logistic_both",)
 #: Arm -> (share missing, not at random, {training patients: samples}, whether intervals are judged).
 ARMS = {
-    "20 % missing": (0.2, False, {100: 3, 200: 2, 500: 1, 2000: 1}, True),
-    "40 % missing": (0.4, False, {100: 1, 200: 1, 500: 1}, False),
-    "60 % missing": (0.6, False, {100: 1, 200: 1, 500: 1}, False),
-    "40 % not at random": (0.4, True, {100: 1, 200: 1, 500: 1}, True),
-    "site shift": (0.2, False, {200: 1, 500: 1}, False),
+    "20 % missing": (0.2, False, {100: 3, 200: 4, 500: 2, 2000: 1}, True),
+    "40 % missing": (0.4, False, {100: 2, 200: 4, 500: 2}, False),
+    "60 % missing": (0.6, False, {100: 2, 200: 4, 500: 2}, False),
+    "40 % not at random": (0.4, True, {100: 2, 200: 4, 500: 2}, True),
+    "site shift": (0.2, False, {200: 4, 500: 2}, False),
 }
 REFITS = 40
 #: Follow-up goes to the last row of any kind: patients who leave hospital well come to visits, and come back when ill.
@@ -259,7 +259,7 @@ def study(store: Checkpoints, folder: Path, only_stored: bool) -> dict[str, list
 
     calibration, covered, latent, intervals = [], [], [], []
     # Round by round, the dear large samples last, so that a run that is stopped has something of every arm.
-    plan = [(k, n, arm) for n in (200, 100, 500, 2000) for k in range(3) for arm in ARMS if k < ARMS[arm][2].get(n, 0)]
+    plan = [(k, n, arm) for n in (200, 100, 500, 2000) for k in range(4) for arm in ARMS if k < ARMS[arm][2].get(n, 0)]
     for k, n, arm in plan:
         found = step(f"{arm}-{n}-{k}", _sample, bench, base, test_ids, arm, n, k)
         if found is None:
