@@ -16,9 +16,9 @@ from icans.evaluate.performance import performance
 from icans.forecast.crossval import Design, cross_validate
 from icans.forecast.final import fit_final
 from icans.forecast.forecast import to_frame
+from icans.forecast.mechanistic import kernels, stored
 from icans.forecast.mechanistic import likelihood as lik
 from icans.forecast.mechanistic import population as pop
-from icans.forecast.mechanistic import stored
 from icans.forecast.mechanistic.block import MechanisticBlock, column_names, from_parts
 from icans.forecast.mechanistic.courses import courses
 from icans.forecast.mechanistic.evidence import evidence
@@ -76,7 +76,7 @@ def test_values_and_limits_have_the_likelihood_of_students_t(members):
     low, part = members.place(rng.uniform(0, 700, n))
     value, row = rng.normal(3, 1, n), np.sort(rng.integers(0, 3, n))
     total = np.zeros((3, len(members)), dtype=np.float32)
-    lik.add_terms(total, series, low, part, value, row, 0.7)
+    kernels.add_terms(total, series, low, part, value, row, 0.7)
     level = series[low] * (1 - part[:, None]) + series[low + 1] * part[:, None]
     wanted = student.logpdf((value[:, None] - level) / 0.7, 4) - np.log(0.7) - student.logpdf(0.0, 4)
     for k in range(3):
@@ -101,7 +101,7 @@ def test_moments_are_those_of_the_weighted_t_and_of_a_truncated_normal(members):
     low, part = members.place(rng.uniform(0, 700, n))
     value, patient = rng.normal(3, 1, n), rng.integers(0, 2, n)
     weights = rng.dirichlet(np.ones(len(members)), 2).astype(np.float32)
-    found = pop.moments(weights, series, low, part, value, patient, 0.2, 0.8)
+    found = kernels.moments(weights, series, low, part, value, patient, 0.2, 0.8)
     gap = value[:, None] - (series[low] * (1 - part[:, None]) + series[low + 1] * part[:, None])
     u = weights[patient] * 5.0 / (4.0 + ((gap - 0.2) / 0.8) ** 2)
     np.testing.assert_allclose(found, [u.sum(), (u * gap).sum(), (u * gap**2).sum()], rtol=1e-4)

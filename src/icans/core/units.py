@@ -1,7 +1,9 @@
 """Units at the border: UCUM codes, the spellings that laboratories use, and conversion.
 
 Inside the package every analyte has one canonical unit (``cohort/vocabulary/analytes.toml``), written in
-UCUM. Reading UCUM is left to ``ucumvert``, arithmetic to ``pint``. Mass-to-mole conversion needs the
+UCUM. Reading UCUM is left to ``ucumvert``, arithmetic to ``pint``; what they say of the vocabulary's own units is
+stored in ``units_known.json`` (written by :mod:`icans.cohort.vocabulary.known_units`, held to them by a test), because
+to start them takes a second. Mass-to-mole conversion needs the
 molar mass of the analyte; conversion between fibrinogen-equivalent (FEU) and D-dimer (DDU) units needs a
 factor and is refused here. So is conversion of international units: what one is, is agreed for each substance.
 The exception are enzymes (``catalytic=True``), whose international unit is the U, 1 umol/min.
@@ -9,8 +11,10 @@ The exception are enzymes (``catalytic=True``), whose international unit is the 
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -83,14 +87,17 @@ def convert(
     UnitError
         Unknown unit, or no conversion exists.
     """
-    source, target = ucum(source), ucum(target)
-    if catalytic:
-        source, target = (re.sub(r"\[[iI]U\]", "U", code) for code in (source, target))
+    source, target = (as_activity(ucum(code)) if catalytic else ucum(code) for code in (source, target))
     array = np.asarray(values, dtype=float)
     if source == target:
         return array.copy()
     slope, offset = _affine(source, target, molar_mass_g_mol)
     return array * slope + offset
+
+
+def as_activity(code: str) -> str:
+    """A code in which international units of an enzyme are written as what they are, U."""
+    return re.sub(r"\[[iI]U\]", "U", code)
 
 
 @cache
@@ -101,6 +108,18 @@ def _affine(source: str, target: str, molar_mass_g_mol: float | None) -> tuple[f
             f"{source!r} and {target!r} count different things (neither FEU and DDU nor international units and "
             "others can be interchanged)"
         )
+    known = _known()[1].get((source, target, molar_mass_g_mol))
+    return known or measured_affine(source, target, molar_mass_g_mol)
+
+
+def measured_affine(source: str, target: str, molar_mass_g_mol: float | None) -> tuple[float, float]:
+    """Slope and offset of a conversion as ``pint`` has them, of UCUM codes; what is stored is not looked at.
+
+    Raises
+    ------
+    UnitError
+        No conversion exists.
+    """
     registry = _registry()
     units = registry.from_ucum(_bare(source)).units, registry.from_ucum(_bare(target)).units
     scale = tuple(registry.from_ucum(_bare(code)).magnitude for code in (source, target))
@@ -118,7 +137,7 @@ def _affine(source: str, target: str, molar_mass_g_mol: float | None) -> tuple[f
 
     try:
         at_zero, at_one = one(0.0), one(1.0)
-    except pint.errors.PintError as error:
+    except (pint.errors.PintError, ZeroDivisionError) as error:  # mass and moles may meet in a denominator
         hint = "" if molar_mass_g_mol is not None else " (a molar mass would be needed between mass and moles)"
         raise UnitError(f"no conversion from {source!r} to {target!r}{hint}") from error
     return at_one - at_zero, at_zero
@@ -157,11 +176,32 @@ def quantity(unit: str) -> Any:
 def _is_ucum(text: str) -> bool:
     if not text:
         return False
+    if text in _known()[0]:
+        return True
+    return measured_ucum(text)
+
+
+def measured_ucum(text: str) -> bool:
+    """Whether a text is a UCUM code as ``ucumvert`` reads it; what is stored is not looked at."""
     try:
         _registry().from_ucum(_bare(text))
     except Exception:  # lark and pint raise many kinds; any of them means "not UCUM"
         return False
     return True
+
+
+_Conversions = dict[tuple[str, str, float | None], tuple[float, float]]
+
+
+@cache
+def _known() -> tuple[frozenset[str], _Conversions]:
+    """Codes that are known to be UCUM, and conversions between them, as stored."""
+    file = resources.files(__package__) / "units_known.json"
+    if not file.is_file():
+        return frozenset(), {}
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    rows = {(s, t, mass): (slope, offset) for s, t, mass, slope, offset in stored["conversions"]}
+    return frozenset(stored["codes"]), rows
 
 
 @cache

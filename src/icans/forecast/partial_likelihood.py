@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpocon, dpotrf
 
 from icans.core.errors import NotEstimableError
 
@@ -214,6 +213,8 @@ def _singular(matrix: Floats) -> bool:
     The reciprocal condition number in the 1-norm (LAPACK's estimate, within a factor of three in practice) differs
     from that in the 2-norm by a factor of the size of the matrix at most; only doubtful cases need singular values.
     """
+    from scipy.linalg.lapack import dpocon, dpotrf  # scipy.linalg: a fifth of a second, which no forecast needs
+
     factor, failed = dpotrf(matrix)
     if not failed:
         share, _ = dpocon(factor, np.abs(matrix).sum(axis=0).max())

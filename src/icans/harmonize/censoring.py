@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import pdtrc
 
 from icans.cohort import schema, vocabulary
 from icans.cohort.cohort import change_rows, stack
@@ -178,6 +177,8 @@ def _test(distinct: Array, counts: npt.NDArray[np.int64], rows: int, k: int, sig
         if _preferred(held, peers, step / as_round):
             among = _expected(inside[peers], held[peers], here, sign * as_round, float(inside[-1]))
             expected, upper = max((expected, upper), among, key=lambda pair: pair[1])
+    from scipy.special import pdtrc  # a third of a second of imports, which few cohorts need
+
     p_value = float(pdtrc(rows - 1, upper)) if np.isfinite(upper) else 1.0
     if p_value > ALPHA / CANDIDATES or rows < EXCESS * upper:
         return None

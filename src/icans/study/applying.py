@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,16 +15,15 @@ from icans.core.errors import ConfigError, NotEstimableError, Problem
 from icans.core.files import atomic_folder, write_json
 from icans.core.progress import stage
 from icans.core.provenance import now
-from icans.evaluate.explain.reasons import reason_sentences
-from icans.evaluate.registry import seal
 from icans.forecast.final import FinalModel
 from icans.forecast.forecast import Forecast, to_frame, write_forecasts
 from icans.forecast.model_file import read_model
 from icans.forecast.outcomes import Horizon
-from icans.forecast.worth import worth_of_missing
-from icans.report.forecasts_page import PatientForecasts, forecasts_page
 from icans.study.source import study_for
-from icans.study.training import prepare
+
+if TYPE_CHECKING:
+    from icans.report.forecasts_page import PatientForecasts
+from icans.study.preparing import prepare
 
 #: Patients with a section of their own on the page (three figures each); name patients to see others.
 PAGES = 12
@@ -113,6 +112,8 @@ def forecast_cohort(
         made, without = _made(trained, cohort, ids, at_d)
     sealed = ""
     if registry is not None and made:
+        from icans.evaluate.registry import seal
+
         data = str(cohort.provenance.as_dict().get("digest", ""))
         sealed = seal(registry, made, model_digest=trained.digest, data_digest=data).digest
     folder = None
@@ -166,6 +167,8 @@ def _write(
     folder: Path, trained: FinalModel, cohort: Cohort, made: Sequence[Forecast], without: pd.DataFrame, model: str,
     target: str,
 ) -> None:  # fmt: skip
+    from icans.report.forecasts_page import forecasts_page
+
     write_forecasts(folder / "forecasts.json", made)
     write_forecasts(folder / "forecasts.parquet", made)
     shown = list(dict.fromkeys(f.patient_id for f in made))[:PAGES]
@@ -192,6 +195,10 @@ def _patient(
     trained: FinalModel, cohort: Cohort, mine: Sequence[Forecast], earlier: Sequence[Forecast]
 ) -> PatientForecasts:
     """What the page shows of one patient: the forecast of the declared horizon over time, reasons, what is missing."""
+    from icans.evaluate.explain.reasons import reason_sentences
+    from icans.forecast.worth import worth_of_missing
+    from icans.report.forecasts_page import PatientForecasts
+
     patient, landmark = mine[0].patient_id, mine[0].landmark_h
     main = _main_horizon(trained)
     lead = min(mine, key=lambda f: abs(f.horizon_h - float(main.window(landmark))))

@@ -12,9 +12,9 @@ from icans.core.errors import NotEstimableError
 from icans.evaluate.registry import Verdict, sealed_table, verify
 from icans.evaluate.registry_score import RegistryScore, score_registry
 from icans.forecast.outcomes import outcome_table
+from icans.study.preparing import prepare
 from icans.study.source import study_for
 from icans.study.tasks import study_tasks
-from icans.study.training import prepare
 
 #: What is told of the score.
 METRICS = ("auc", "brier_scaled", "oe", "slope")

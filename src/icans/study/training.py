@@ -22,13 +22,11 @@ from icans.forecast.envelope import GROUPS, LEAST_EVENTS, LEAST_PATIENTS
 from icans.forecast.final import REFITS, FinalModel, fit_final
 from icans.forecast.model_file import with_card, write_model
 from icans.forecast.outcomes import outcome_table
-from icans.harmonize.grading.cohort import grade_cohort
-from icans.harmonize.pipeline import Harmonized, HarmonizeSettings, harmonize
 from icans.study.assemble import nearest_cell
 from icans.study.config import Study
 from icans.study.forecasts import feature_spec, steps_of
 from icans.study.group_spread import group_spreads
-from icans.study.source import read_cohort
+from icans.study.preparing import Prepared, prepare
 from icans.study.tasks import StudyTask, study_tasks
 
 #: What is kept of the internal validation.
@@ -56,23 +54,6 @@ class Trained:
     def text(self) -> str:
         """For people."""
         return "\n".join([*self.sentences, f"model: {self.path} ({self.digest[:16]})"])
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A cohort read, harmonised and graded, and the cohort as delivered."""
-
-    delivered: Cohort
-    harmonized: Harmonized
-    cohort: Cohort
-
-
-def prepare(study: Study) -> Prepared:
-    """The cohort of a study, ready for features; the same road as ``icans run`` takes."""
-    with stage("harmonising"):
-        delivered = read_cohort(study.cohort, study.study.seed)
-        mended = harmonize(delivered, HarmonizeSettings(apply=study.harmonize.apply_confidence))
-        return Prepared(delivered, mended, grade_cohort(mended.cohort))
 
 
 def train_model(

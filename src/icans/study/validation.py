@@ -30,8 +30,8 @@ from icans.report.validation_page import ValidationPage, validation_page
 from icans.study.assemble import nearest_cell, report_audit
 from icans.study.config import EvaluateSection
 from icans.study.judge import Judgement, judge
+from icans.study.preparing import prepare
 from icans.study.source import study_for
-from icans.study.training import prepare
 
 #: Fewest events, and patients free of it, for a landmark and horizon to be judged.
 LEAST = 10

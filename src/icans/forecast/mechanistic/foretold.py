@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr
 
 from icans.forecast.mechanistic.library import HOURS, SEVERITIES, Array, Floats, Library
 from icans.forecast.mechanistic.likelihood import READING_SD
+from icans.forecast.mechanistic.normal import ndtr
 
 #: Events whose probabilities are columns: name -> (toxicity, grade).
 EVENTS = {"icans_1": ("ICANS", 1), "icans_3": ("ICANS", 3), "crs_2": ("CRS", 2), "crs_3": ("CRS", 3)}

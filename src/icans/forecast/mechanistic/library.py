@@ -9,6 +9,7 @@ default recipe comes with the package (:mod:`icans.forecast.mechanistic.stored`)
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icans.core.files import atomic_path
-from icans.core.provenance import digest
+from icans.core.provenance import code_digest, digest
 from icans.forecast.mechanistic import stored
 from icans.forecast.mechanistic.observed import observables
 
@@ -147,14 +148,12 @@ def library(recipe: Recipe | None = None, folder: Path | None = None) -> Library
     folder
         Where libraries are kept; ``libraries`` in the package's cache if None.
     """
-    from icans.datasets.download import cache_folder
-
     recipe = recipe or Recipe()
     key = recipe_key(recipe)
     known = stored.read(key)
     if known is not None:
         return from_arrays(known, key)
-    path = (folder or cache_folder().parent / "libraries") / f"{key}.npz"
+    path = (folder or _folder()) / f"{key}.npz"
     if not path.is_file():
         with atomic_path(path) as temporary, temporary.open("wb") as handle:
             np.savez(handle, allow_pickle=False, **simulate_members(recipe))
@@ -162,8 +161,34 @@ def library(recipe: Recipe | None = None, folder: Path | None = None) -> Library
         return from_arrays({name: file[name] for name in file.files}, key)
 
 
+def _folder() -> Path:
+    from icans.datasets.download import cache_folder
+
+    return cache_folder().parent / "libraries"
+
+
+@lru_cache(maxsize=4)
 def recipe_key(recipe: Recipe) -> str:
-    """Hash of the recipe, the stored calibration, the equations, and what is kept."""
+    """Hash of the recipe, the stored calibration, the equations, and what is kept.
+
+    To put the equations together takes half a second; the hash is kept on disk under that of the package's own files.
+    """
+    from icans.population import artefact
+
+    calibration = artefact.stored()
+    told = calibration.read_text(encoding="utf-8") if calibration.is_file() else ""
+    path = _folder() / f"{digest([asdict(recipe), code_digest(), told])}.key"
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        key = computed_key(recipe)
+    with suppress(OSError), atomic_path(path) as temporary:
+        temporary.write_text(key, encoding="ascii")
+    return key
+
+
+def computed_key(recipe: Recipe) -> str:
+    """:func:`recipe_key` from the equations themselves."""
     from icans.mechanism.patient import patient_model
     from icans.population import artefact, care
 

@@ -20,11 +20,9 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
 
 from icans.forecast.mechanistic.evidence import BELOW, EXACT, Evidence
 from icans.forecast.mechanistic.foretold import EVENTS, reached
-from icans.forecast.mechanistic.kernels import moments
 from icans.forecast.mechanistic.library import HOURS, SEVERITIES, Array, Floats, Library
 from icans.forecast.mechanistic.likelihood import Asked, Assay, Likelihood, likelihood
 from icans.forecast.mechanistic.posterior import Tempering, log_prior, posterior
@@ -212,6 +210,8 @@ def fit_assay(library: Library, seen: Evidence, power: Tempering | None = None) 
 
 def _maximise(library: Library, seen: Evidence, assay: Assay, weights: Array) -> Assay:
     """New offsets and residual SDs, with the weights of members held."""
+    from icans.forecast.mechanistic.kernels import moments  # compiled: not needed to apply what was learned
+
     offset, sd = assay.offset.copy(), assay.sd.copy()
     for j, first in enumerate(Assay.prior(seen.analytes).sd):
         labs = seen.labs.of(seen.labs.analyte == j)
@@ -235,6 +235,8 @@ def _maximise(library: Library, seen: Evidence, assay: Assay, weights: Array) ->
 
 def _beyond(limit: Floats, side: NDArray[np.int8], offset: float, sd: float) -> tuple[Floats, Floats]:
     """Mean and mean square of a normal gap to the level that is known to lie beyond ``limit``."""
+    from scipy.special import log_ndtr  # not needed to apply what was learned
+
     sign = np.where(side == BELOW, 1.0, -1.0)[:, None]
     z = sign * (limit - offset) / sd
     ratio = np.exp(-0.5 * z**2 - 0.5 * np.log(2.0 * np.pi) - log_ndtr(z))
