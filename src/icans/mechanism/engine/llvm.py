@@ -244,8 +244,8 @@ def load_object(code: bytes, names: Sequence[str]) -> tuple[object, dict[str, in
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine()
-    # All sections in one piece of memory: in a process with much else in it (XLA, other compilers) they could come to lie
-    # further apart than the code can reach, which LLVM answers by ending the process.
+    # All sections in one piece of memory: in a process with much else in it (XLA, other compilers) they may lie further
+    # apart than the code can reach, which LLVM answers by ending the process.
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
