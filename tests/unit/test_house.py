@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,11 +35,13 @@ def test_every_public_name_is_there_and_documented():
 
 @pytest.mark.parametrize("command", [["-c", "import icans"], ["-m", "icans.cli", "--help"]])
 def test_start_up_takes_less_than_half_a_second(command):
+    # Processor time, so that what else the machine does has little say.
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, *command], check=True, capture_output=True)
-        times.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) < 0.5
 
 
