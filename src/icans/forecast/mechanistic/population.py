@@ -102,13 +102,17 @@ def choose(library: Library, seen: Evidence, assay: Assay) -> tuple[Tempering, f
     if not judge.targets:
         return Tempering(), STRENGTHS[1], float("nan")
     whole = likelihood(library, seen, assay, _everything(seen))
+
+    def score(power: Tempering, strength: float) -> float:
+        return judge.score(_weigh(library, seen, whole, power, strength), power, strength)
+
+    # The powers at the middle strength, then the strength at the best powers: a third of the whole grid.
+    powers = [Tempering(*p) for p in product(LAB_POWERS if seen.analytes else (1.0,), BEDSIDE_POWERS)]
     best = (Tempering(), STRENGTHS[1], -np.inf)
-    for labs, bedside in product(LAB_POWERS if seen.analytes else (1.0,), BEDSIDE_POWERS):
-        power = Tempering(labs, bedside)
-        for strength in STRENGTHS:
-            score = judge.score(_weigh(library, seen, whole, power, strength), power, strength)
-            if score > best[2]:
-                best = (power, strength, score)
+    for power in powers:
+        best = max(best, (power, STRENGTHS[1], score(power, STRENGTHS[1])), key=lambda found: found[2])
+    for strength in (s for s in STRENGTHS if s != STRENGTHS[1]):
+        best = max(best, (best[0], strength, score(best[0], strength)), key=lambda found: found[2])
     return best
 
 

@@ -82,18 +82,31 @@ def posterior(prior: Array, known: Likelihood, power: Tempering, least: float = 
     short = np.flatnonzero(ess < least)
     if len(short):
         low, high = np.zeros(len(short)), np.ones(len(short))
+        before, mine = prior[short], told[short]
         for _ in range(STEPS):
             middle = 0.5 * (low + high)
-            _, found = _weights(prior[short] + middle.astype(np.float32)[:, None] * told[short])
-            enough = found >= least
+            enough = _effective(before + middle.astype(np.float32)[:, None] * mine) >= least
             low, high = np.where(enough, middle, low), np.where(enough, high, middle)
         share[short] = low
-        weights[short], ess[short] = _weights(prior[short] + low.astype(np.float32)[:, None] * told[short])
+        weights[short], ess[short] = _weights(before + low.astype(np.float32)[:, None] * mine)
     return Posterior(weights, ess, share)
 
 
 def _weights(logs: Array) -> tuple[Array, Floats]:
-    logs = logs - logs.max(axis=1, keepdims=True)
+    """Weights of logarithms (overwritten), and their effective number."""
+    total, square = _exponentials(logs)
+    logs /= total[:, None]
+    return logs, total.astype(float) ** 2 / square
+
+
+def _effective(logs: Array) -> Floats:
+    """The effective number alone."""
+    total, square = _exponentials(logs)
+    return total.astype(float) ** 2 / square
+
+
+def _exponentials(logs: Array) -> tuple[Array, Array]:
+    """Exponentials in place, the largest of each row 1; their sums and sums of squares."""
+    logs -= logs.max(axis=1, keepdims=True)
     np.exp(logs, out=logs)
-    logs /= logs.sum(axis=1, keepdims=True)
-    return logs, 1.0 / np.square(logs, dtype=np.float64).sum(axis=1)
+    return logs.sum(axis=1), np.einsum("ij,ij->i", logs, logs)
