@@ -89,7 +89,7 @@ def run(
 @app.command()
 def demo(
     output: Output = None,
-    patients: Annotated[int, typer.Option(min=60, max=20_000, help="Synthetic patients.")] = 240,
+    patients: Annotated[int, typer.Option(min=60, max=20_000, help="Synthetic patients.")] = 180,
     seed: Annotated[int, typer.Option(min=0)] = 20240201,
     workers: Workers = None,
     executor: Where = None,
