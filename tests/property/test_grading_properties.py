@@ -17,10 +17,11 @@ from icans.harmonize.grading.options import DEFAULT
 from icans.harmonize.grading.registry import SCHEMES
 from icans.harmonize.grading.remember import remembering
 
-#: These say how a finding is to be read; they are no findings that are better or worse.
+#: These say how a finding is to be read, or stand in for one that was not recorded (the course of TIAN for its signs);
+#: they are no findings that are better or worse.
 MODIFIERS = frozenset(
     {"sedated", "intracranial_haemorrhage", "home_positive_pressure", "ventilated_for_airway_only", "rass",
-     "antipyretic_or_anticytokine", "tian_type", "cns_tumour_inflammation", "head_of_state", "ice_command", "cartox10"}
+     "antipyretic_or_anticytokine", "tian_type", "tian_course", "cns_tumour_inflammation", "head_of_state", "ice_command", "cartox10"}
 )  # fmt: skip
 NAMES = sorted(SCHEMES)
 
