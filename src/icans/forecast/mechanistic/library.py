@@ -12,6 +12,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +174,8 @@ def recipe_key(recipe: Recipe) -> str:
 
     To put the equations together takes half a second; the hash is kept on disk under that of the package's own files.
     """
-    from icans.population import artefact
-
-    calibration = artefact.stored()
-    told = calibration.read_text(encoding="utf-8") if calibration.is_file() else ""
+    calibrations = sorted(Path(str(resources.files("icans.population"))).glob("*.json"))
+    told = [file.read_text(encoding="utf-8") for file in calibrations]
     path = _folder() / f"{digest([asdict(recipe), code_digest(), told])}.key"
     try:
         return path.read_text(encoding="ascii")

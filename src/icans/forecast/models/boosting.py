@@ -187,9 +187,7 @@ class FittedBoosting:
 
 def from_parts(meta: Meta, arrays: Arrays) -> FittedBoosting:
     """The model again."""
-    import lightgbm
-
-    boosters = [None if text is None else lightgbm.Booster(model_str=str(text)) for text in meta["boosters"]]
+    boosters = [None if text is None else _booster(str(text)) for text in meta["boosters"]]
     return FittedBoosting(
         preprocess_parts.from_parts(*child(meta, arrays, "pipeline")),
         list(meta["names"]),
@@ -198,6 +196,12 @@ def from_parts(meta: Meta, arrays: Arrays) -> FittedBoosting:
         dict(zip(horizons_in(meta["horizons"]), boosters, strict=True)),
         int(meta["trees"]),
     )
+
+
+def _booster(text: str) -> Any:
+    import lightgbm  # more than a second, which a model without a tree does not need
+
+    return lightgbm.Booster(model_str=text)
 
 
 def _raw(model: Any, X: Floats, trees: int) -> Floats:

@@ -6,6 +6,7 @@ every row and a shorter window is a slice of the end.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -90,3 +91,8 @@ class Batch:
         values = getattr(self, kind).copy()
         values[:, columns] = 0.0
         return replace(self, **{kind: values})
+
+
+def stacked(batches: Sequence[Batch]) -> Batch:
+    """The rows of several batches of equal width, one after the other."""
+    return Batch(**{f.name: np.concatenate([getattr(one, f.name) for one in batches]) for f in fields(Batch)})

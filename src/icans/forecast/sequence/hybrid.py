@@ -133,10 +133,11 @@ class FittedHybrid:
         """Probability of the event by each network of the ensemble, shape (networks, n)."""
         fitted_for(dict.fromkeys(self.horizons, True), horizon)
         inputs = Inputs.of(table)
-        return self._risks(inputs, self.encoding.batch(inputs), as_horizon(horizon))
+        at = landmarks(inputs.table)
+        return self._risks(_rows(inputs, self.grid), at, self.encoding.batch(inputs), as_horizon(horizon))
 
-    def _risks(self, inputs: Inputs, batch: Batch, horizon: Horizon) -> Floats:
-        arrays, at = batch.arrays() | _rows(inputs, self.grid), landmarks(inputs.table)
+    def _risks(self, rows: dict[str, NDArray[Any]], at: Floats, batch: Batch, horizon: Horizon) -> Floats:
+        arrays = batch.arrays() | rows
         chance = [probabilities(self.network.logits(NUMPY, p, arrays)) for p in self.params]
         return np.stack([self.grid.risk(c, at, horizon) for c in chance])
 
@@ -168,8 +169,11 @@ class FittedHybrid:
         inputs, wanted = Inputs.of(table), as_horizon(horizon)
         fitted_for(dict.fromkeys(self.horizons, True), horizon)
 
-        def asked(rows: Batch) -> Floats:
-            return log_odds(self._risks(inputs, rows, wanted).mean(axis=0), OCCLUSION_EDGE)
+        rows, at = _rows(inputs, self.grid), landmarks(inputs.table)
+
+        def asked(batch: Batch, of: NDArray[np.intp]) -> Floats:
+            mine = {name: values[of] for name, values in rows.items()}
+            return log_odds(self._risks(mine, at[of], batch, wanted).mean(axis=0), OCCLUSION_EDGE)
 
         return occlusion(self.encoding, self.encoding.batch(inputs), inputs.table, asked)
 
