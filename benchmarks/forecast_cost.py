@@ -171,6 +171,7 @@ def report() -> None:
 
 def _head(trained: list[dict[str, Any]], missing: list[str]) -> list[str]:
     total, wall = sum(r["cpu_s"] for r in trained), sum(r["wall_s"] for r in trained)
+    fitted = sum(not r["refused"] for r in trained)
     peak, load = max(r["peak_mib"] for r in trained), [r["load"] for r in trained]
     lines = [
         "# What training and one forecast cost",
@@ -180,7 +181,7 @@ def _head(trained: list[dict[str, Any]], missing: list[str]) -> list[str]:
         "refits (features and the mechanistic block included, each time anew), on one thread. The machine has two "
         f"cores and was busy (load {min(load):.0f} to {max(load):.0f}): CPU seconds count, wall seconds tell how busy.",
         "",
-        f"**{len(trained)} models trained: {total:.0f} s of CPU ({total / 60:.1f} min; {total / CORES / 60:.1f} min "
+        f"**{fitted} models trained, {len(trained) - fitted} refused: {total:.0f} s of CPU ({total / 60:.1f} min; {total / CORES / 60:.1f} min "
         f"shared evenly by two cores; bar {BAR_MIN:g} min). Wall, summed, several at once: {wall:.0f} s. Largest "
         f"process: {peak:.0f} MiB (two at once at most twice that; bar {BAR_MIB:g} MiB).**",
         "",
