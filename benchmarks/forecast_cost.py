@@ -181,7 +181,8 @@ def _head(trained: list[dict[str, Any]], missing: list[str]) -> list[str]:
         "refits (features and the mechanistic block included, each time anew), on one thread. The machine has two "
         f"cores and was busy (load {min(load):.0f} to {max(load):.0f}): CPU seconds count, wall seconds tell how busy.",
         "",
-        f"**{fitted} models trained, {len(trained) - fitted} refused: {total:.0f} s of CPU ({total / 60:.1f} min; {total / CORES / 60:.1f} min "
+        f"**{fitted} models trained, {len(trained) - fitted} refused: {total:.0f} s of CPU "
+        f"({total / 60:.1f} min; {total / CORES / 60:.1f} min "
         f"shared evenly by two cores; bar {BAR_MIN:g} min). Wall, summed, several at once: {wall:.0f} s. Largest "
         f"process: {peak:.0f} MiB (two at once at most twice that; bar {BAR_MIB:g} MiB).**",
         "",
