@@ -21,7 +21,8 @@ from icans.harmonize.grading.remember import remembering
 #: they are no findings that are better or worse.
 MODIFIERS = frozenset(
     {"sedated", "intracranial_haemorrhage", "home_positive_pressure", "ventilated_for_airway_only", "rass",
-     "antipyretic_or_anticytokine", "tian_type", "tian_course", "cns_tumour_inflammation", "head_of_state", "ice_command", "cartox10"}
+     "antipyretic_or_anticytokine", "tian_type", "tian_course", "cns_tumour_inflammation", "head_of_state",
+     "ice_command", "cartox10"}
 )  # fmt: skip
 NAMES = sorted(SCHEMES)
 
