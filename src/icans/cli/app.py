@@ -12,7 +12,7 @@ from icans.cli.emulate import emulate
 from icans.cli.loop import loop
 from icans.cli.merge import merge
 from icans.cli.mri import mri
-from icans.cli.options import ShardText, Where
+from icans.cli.options import Json, Output, Overwrite, Quiet, ShardText, Where, Workers
 from icans.cli.shell import answer, guarded
 from icans.cli.strategies import strategies
 from icans.cli.tissue import tissue
@@ -37,12 +37,6 @@ app.command()(merge)
 app.command()(trial)
 app.command()(emulate)
 app.add_typer(tissue)
-
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")]
-Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: every core).")]
 
 
 def _version(wanted: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from icans.cli.options import Json, Output, Overwrite, Quiet
 from icans.cli.shell import answer, guarded
 
 
@@ -18,10 +19,10 @@ def eeg(
     every_h: Annotated[float | None, typer.Option(min=0.01, help="Rows for every so many hours.")] = None,
     connectivity: Annotated[bool, typer.Option(help="Phase coupling of every pair of channels.")] = True,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Label the results as synthetic.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Features, findings and score of an EEG, with a record of what was left out; rows for a cohort."""
     with guarded(json, quiet):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from icans.cli.options import Json, Output, Overwrite, Quiet
 from icans.cli.shell import answer, guarded
 
 
@@ -24,10 +24,10 @@ def emulate(
     disease: Annotated[str, typer.Option(help="Disease of the virtual patients.")] = "LBCL",
     resamples: Annotated[int, typer.Option(min=20, max=20_000, help="Bootstrap samples.")] = 500,
     seed: Annotated[int, typer.Option(min=0)] = 20240201,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Steroids at grade 1, or wait for grade 2: an observed cohort read as the trial nobody ran, with its limits."""
     with guarded(json, quiet):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from icans.cli.options import Json, Output, Overwrite, Quiet
 from icans.cli.shell import answer, guarded
 
 
@@ -31,10 +31,10 @@ def loop(
     start_h: Annotated[float, typer.Option(help="Hours before which nothing is given.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     threads: Annotated[int, typer.Option("--workers", "-w", min=1, help="Threads of the solver.")] = 1,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Policies of dosing in the closed loop, on the same virtual patients. All results are synthetic."""
     with guarded(json, quiet):

@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
+from icans.cli.options import Json, Output, Overwrite, Quiet
 from icans.cli.shell import answer, guarded
 
 
 def merge(
     folder: Annotated[Path, typer.Argument(help="The folder of parts that commands with --shard have written.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """The parts of an array job together: the results of the same command without --shard, to the byte."""
     with guarded(json, quiet):

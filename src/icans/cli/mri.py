@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from icans.cli.options import Json, Output, Overwrite, Quiet
 from icans.cli.shell import answer, guarded
 
 
@@ -32,10 +33,10 @@ def mri(
     delay_h: Annotated[float, typer.Option(min=0, help="Hours from the images to their reading.")] = 0.0,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Label the results as synthetic.")] = False,
     seed: Annotated[int, typer.Option(min=0)] = 1,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Brain regions of an MRI: bright tissue, diffusion, contrast, fluid, focality; rows for a cohort."""
     with guarded(json, quiet):

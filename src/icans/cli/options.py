@@ -1,11 +1,17 @@
-"""Options that commands doing long work share."""
+"""Options that commands share."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")]
+Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: every core).")]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 #: Where the work is done; read by :func:`icans.core.execute.opened`.
 Where = Annotated[
     str | None,

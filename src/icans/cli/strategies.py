@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from icans.cli.options import ShardText, Where
+from icans.cli.options import Json, Output, Overwrite, Quiet, ShardText, Where
 from icans.cli.shell import answer, guarded
 
 
@@ -26,10 +26,10 @@ def strategies(
     workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: all).")] = None,
     executor: Where = None,
     shard: ShardText = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Prophylaxis, pre-emptive and reactive therapy on the same virtual patients. All results are synthetic."""
     with guarded(json, quiet):

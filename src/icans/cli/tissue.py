@@ -7,17 +7,12 @@ from typing import Annotated
 
 import typer
 
-from icans.cli.options import Where
+from icans.cli.options import Json, Output, Overwrite, Quiet, Where, Workers
 from icans.cli.shell import answer, guarded
 
 tissue = typer.Typer(name="tissue", help="A piece of tissue: cells and cytokines, simulated.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="The run (TOML).")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")]
-Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: every core).")]
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
 @tissue.command()

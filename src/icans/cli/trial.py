@@ -7,25 +7,23 @@ from typing import Annotated
 
 import typer
 
-from icans.cli.options import Where
+from icans.cli.options import Json, Output, Overwrite, Quiet, Where, Workers
 from icans.cli.shell import answer, guarded
 
 
 def trial(
     design: Annotated[Path, typer.Argument(help="A design file (TOML).")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not take up virtual patients simulated before.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check the file and tell the design in words.")] = False,
     simulations: Annotated[
         int | None, typer.Option(min=100, help="Trials of each scenario, in place of those of the file.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: every core).")
-    ] = None,
+    workers: Workers = None,
     executor: Where = None,
-    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """A trial before it is run: power, error, size and a page for the protocol, on virtual patients. Synthetic."""
     with guarded(json, quiet):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from icans.cli.options import Json, Output, Overwrite, Quiet
 from icans.cli.shell import answer, guarded
 
 
@@ -25,10 +26,10 @@ def whatif(
     draws: Annotated[int, typer.Option(min=20, help="Draws of the patient.")] = 200,
     window: Annotated[bool, typer.Option(help="Also try later starts, to tell when it is too late.")] = True,
     seed: Annotated[int, typer.Option(min=0)] = 1,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in that folder.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """One patient with and without a therapy, from what was known by a day. What is told is simulated (synthetic)."""
     with guarded(json, quiet):
