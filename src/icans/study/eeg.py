@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from icans.cohort import schema, vocabulary
-from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
+from icans.core.files import atomic_folder, atomic_path, hashes, sha256, slug, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
 from icans.report.eeg import EegPage, write_eeg
@@ -123,7 +123,7 @@ def eeg_file(
         schema.MEASUREMENTS.shape_up(rows).to_csv(temporary / "measurements.csv", index=False)
         write_eeg(_page(result, score, path.stem, info, synthetic), temporary / PAGE)
         report = EegReport(result, rows, score, output)
-        outputs = {str(p.relative_to(temporary)): sha256(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
+        outputs = hashes(temporary)
         write_json(temporary / MARK, {
             **report.as_dict(), "synthetic": synthetic, "code": code_digest(), "inputs": inputs, "outputs": outputs,
             "started": started, "finished": info.finished, "versions": versions(),

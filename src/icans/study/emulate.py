@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from icans.core.files import atomic_folder, atomic_path, sha256, write_json
+from icans.core.files import atomic_folder, atomic_path, hashes, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
 from icans.intervene.emulate import diagnose
@@ -121,7 +121,7 @@ def _write(folder: Path, page: EmulatePage, result: EmulateResult) -> None:
         with atomic_path(folder / "tables" / f"{name}.parquet") as target:
             frame.assign(synthetic=page.is_synthetic).to_parquet(target, index=False)
     write_emulate(page, folder / PAGE)
-    outputs = {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    outputs = hashes(folder)
     write_json(folder / MARK, {
         **result.as_dict(), "seed": page.run.seed, "code": code_digest(), "inputs": dict(page.run.inputs),
         "outputs": outputs, "started": page.run.started, "finished": page.run.finished, "versions": versions(),

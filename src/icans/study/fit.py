@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from icans.core.errors import ConfigError, Problem
-from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
+from icans.core.files import atomic_folder, atomic_path, hashes, slug, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
 from icans.population.fit.result import Fit, write_fit
@@ -209,7 +209,7 @@ def run_fit(
             data.notes, info, is_synthetic=data.synthetic,
         )  # fmt: skip
         write_population(page, temporary / PAGE)
-        outputs = {str(p.relative_to(temporary)): sha256(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
+        outputs = hashes(temporary)
         write_json(temporary / MARK, {
             "fit": config.as_dict(), "synthetic": data.synthetic, "seed": config.fit.seed, "versions": versions(),
             "code": code_digest(), "inputs": dict(data.inputs), "started": started, "finished": finished,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from icans.core.files import atomic_folder, atomic_path, sha256, write_json
+from icans.core.files import atomic_folder, atomic_path, hashes, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
 from icans.intervene.loop import menu
@@ -103,7 +103,7 @@ def _write(done: LoopReport, output: Path, overwrite: bool, started: str, comman
             with atomic_path(temporary / "tables" / f"{name}.parquet") as target:
                 frame.assign(synthetic=True).to_parquet(target)
         write_loop(page, temporary / PAGE)
-        outputs = {str(p.relative_to(temporary)): sha256(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
+        outputs = hashes(temporary)
         write_json(temporary / MARK, {
             **done.as_dict(), "code": code_digest(), "outputs": outputs, "started": started, "finished": info.finished,
             "versions": versions(),

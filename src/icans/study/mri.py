@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from icans.cohort import schema
-from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
+from icans.core.files import atomic_folder, atomic_path, hashes, sha256, slug, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
 from icans.report.model import RunInfo
@@ -133,7 +133,7 @@ def mri_files(
                 frame.assign(synthetic=synthetic).to_parquet(target)
         schema.MEASUREMENTS.shape_up(rows).to_csv(temporary / "measurements.csv", index=False)
         write_mri(MriPage(name, measured, info, is_synthetic=synthetic), temporary / PAGE)
-        outputs = {str(p.relative_to(temporary)): sha256(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
+        outputs = hashes(temporary)
         write_json(temporary / MARK, {
             **report.as_dict(), "synthetic": synthetic, "code": code_digest(), "inputs": hashed, "outputs": outputs,
             "started": started, "finished": info.finished, "versions": versions(),

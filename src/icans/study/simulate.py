@@ -15,7 +15,7 @@ import pandas as pd
 
 from icans.core.errors import ModelError, NotEstimableError, Problem
 from icans.core.execute import Executor, opened
-from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json
+from icans.core.files import atomic_folder, atomic_path, hashes, slug, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
 from icans.report import format as fmt
@@ -284,7 +284,7 @@ def write_results(
             facts={"Model": done.model_key[:16]},
         ))  # fmt: skip
         write_simulation(data, temporary / PAGE)
-        outputs = {str(p.relative_to(temporary)): sha256(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
+        outputs = hashes(temporary)
         write_json(temporary / MARK, {
             "scenario": scenario.as_dict(), "synthetic": True, "seed": scenario.simulation.seed,
             "versions": versions() | _engine_versions(), "code": code_digest(), "model": done.model_key,

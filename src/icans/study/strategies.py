@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from icans.core.execute import Choice, Executor, opened
-from icans.core.files import atomic_folder, atomic_path, sha256, write_json
+from icans.core.files import atomic_folder, atomic_path, hashes, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
 from icans.intervene.compare.results import StrategyResults
@@ -166,7 +166,7 @@ def _write(done: Compared, output: Path, overwrite: bool, started: str, command:
             with atomic_path(temporary / "tables" / f"{name}.parquet") as target:
                 table.assign(synthetic=True).to_parquet(target)
         write_strategies(page, temporary / PAGE)
-        outputs = {str(p.relative_to(temporary)): sha256(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
+        outputs = hashes(temporary)
         write_json(temporary / MARK, {
             **done.as_dict(), "code": code_digest(), "outputs": outputs, "started": started, "finished": info.finished,
             "versions": versions(),

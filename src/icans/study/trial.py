@@ -12,7 +12,7 @@ import pandas as pd
 
 from icans.core.errors import ConfigError, Problem
 from icans.core.execute import Executor, opened
-from icans.core.files import atomic_folder, atomic_path, sha256, slug, write_json, write_text
+from icans.core.files import atomic_folder, atomic_path, hashes, sha256, slug, write_json, write_text
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
 from icans.intervene.trial.assess import Assurance, assurance, historical_drift, power_curve
@@ -142,7 +142,7 @@ def _write(folder: Path, page: TrialPage, result: TrialResult) -> None:
             frame.assign(synthetic=True).to_parquet(target, index=False)
     write_text(folder / "design.toml", page.run.config)
     write_trial(page, folder / PAGE)
-    outputs = {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    outputs = hashes(folder)
     write_json(folder / MARK, {
         **result.as_dict(), "design": page.design.as_dict(), "seed": page.design.trial.seed, "code": code_digest(),
         "inputs": dict(page.run.inputs), "outputs": outputs, "started": page.run.started,

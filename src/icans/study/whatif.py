@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from icans.cohort.cohort import Cohort
-from icans.core.files import atomic_folder, atomic_path, sha256, write_json
+from icans.core.files import atomic_folder, atomic_path, hashes, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
 from icans.forecast.mechanistic.library import Recipe
@@ -124,7 +124,7 @@ def _write(answer: Answer, output: Path, overwrite: bool, started: str, command:
             with atomic_path(temporary / "tables" / f"{name}.parquet") as target:
                 table.assign(synthetic=True).to_parquet(target)
         write_whatif(WhatIfPage(found.draws.patient, found, info), temporary / PAGE)
-        outputs = {str(p.relative_to(temporary)): sha256(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
+        outputs = hashes(temporary)
         write_json(temporary / MARK, {
             **answer.as_dict(), "code": code_digest(), "outputs": outputs, "started": started,
             "finished": info.finished, "versions": versions(),
