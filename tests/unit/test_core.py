@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,21 @@ def _draw(key: int) -> float:
 def test_results_do_not_depend_on_the_number_of_workers():
     items = list(range(7))
     assert Serial().map(_draw, items) == Processes(2).map(_draw, items) == Processes(1).map(_draw, items)
+
+
+_HELD: list[np.ndarray] = []
+
+
+def _grow(key: int) -> int:
+    if key % 4 == 3:
+        _HELD.append(np.ones(50_000_000))  # 400 MB that stay, past what loky lets a worker grow by
+    time.sleep(0.3)  # it looks once in a second
+    return key
+
+
+def test_a_worker_that_grows_is_replaced_and_the_map_ends():
+    items = list(range(16))
+    assert Processes(2).map(_grow, items) == items
 
 
 def test_streams_of_neighbouring_keys_are_uncorrelated():

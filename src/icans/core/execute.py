@@ -77,19 +77,32 @@ class Processes:
         from joblib import Parallel, delayed
 
         parallel = Parallel(n_jobs=count, return_as="generator")
-        answers = parallel(delayed(_attempt)(function, item) for item in items)
         results: list[R] = []
-        for place, answer in enumerate(track(answers, label, total=len(items))):
-            if isinstance(answer, _Failed):  # in order: the first that fails, as in a serial run
-                with warnings.catch_warnings():  # what was begun after it is thrown away on purpose
-                    warnings.simplefilter("ignore", UserWarning)
-                    answers.close()
-                answer.error.add_note(item_name(label, place, items))
-                raise answer.error from _WorkerTracebackError(answer.traceback)
-            results.append(answer)
-            if done is not None:
-                done(place, answer)
+        with _worker_may_be_replaced():
+            answers = parallel(delayed(_attempt)(function, item) for item in items)
+            for place, answer in enumerate(track(answers, label, total=len(items))):
+                if isinstance(answer, _Failed):  # in order: the first that fails, as in a serial run
+                    with warnings.catch_warnings():  # what was begun after it is thrown away on purpose
+                        warnings.simplefilter("ignore", UserWarning)
+                        answers.close()
+                    answer.error.add_note(item_name(label, place, items))
+                    raise answer.error from _WorkerTracebackError(answer.traceback)
+                results.append(answer)
+                if done is not None:
+                    done(place, answer)
         return results
+
+
+@contextmanager
+def _worker_may_be_replaced() -> Iterator[None]:
+    """Hide loky's warning that it replaces a worker, as it does with one that grew by 300 MB.
+
+    Ours grow by the packages they load. Where warnings are errors, this one is raised in the thread that hands out
+    the work, which dies of it, and the map waits without end.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
+        yield
 
 
 @dataclass(frozen=True)
