@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from icans.core.random import stream
 from icans.forecast import preprocess_parts
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summary_columns
+from icans.forecast.models.boosted_trees import BoostedTrees
 from icans.forecast.models.coherent import coherent_risks
 from icans.forecast.models.logistic import sum_by_source
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, horizons_in, horizons_out, join
@@ -101,14 +102,17 @@ class Boosting:
                 losses[k, j] = deviance(y[test], expit(start + _raw(model, X, trees)), weight[test])
         return choose(losses, self.rule)
 
-    def _boost(self, X: Floats, y: Floats, weight: Floats, offset: Floats, trees: int, seed: int) -> Any:
-        import lightgbm
+    def _boost(
+        self, X: Floats, y: Floats, weight: Floats, offset: Floats, trees: int, seed: int
+    ) -> BoostedTrees | None:
+        import lightgbm  # more than a second, which a stored model does not need
 
         seen = weight > 0
         if trees == 0 or X.shape[1] == 0 or np.ptp(y[seen]) == 0:
             return None
         data = lightgbm.Dataset(X[seen], y[seen], weight=weight[seen], init_score=offset[seen], free_raw_data=True)
-        return lightgbm.train(self._parameters(seed), data, num_boost_round=trees)
+        grown = lightgbm.train(self._parameters(seed), data, num_boost_round=trees)
+        return BoostedTrees.read(grown.model_to_string())
 
     def _parameters(self, seed: int) -> dict[str, Any]:
         return {
@@ -132,13 +136,13 @@ class Boosting:
 
 @dataclass(frozen=True)
 class FittedBoosting:
-    """One LightGBM model for each horizon (None: no tree)."""
+    """The trees of each horizon (None: no tree)."""
 
     pipeline: Preparation
     names: list[str]
     columns: list[str]
     baseline: DayBaseline
-    models: dict[Horizon, Any]
+    models: dict[Horizon, BoostedTrees | None]
     trees: int
 
     @property
@@ -166,7 +170,7 @@ class FittedBoosting:
         parts = np.zeros((len(table), len(self.names)))
         if model is not None:
             X = self.pipeline.matrix(table[self.columns])
-            parts = np.asarray(model.predict(X, pred_contrib=True))[:, :-1]
+            parts = model.contributions(X)
         return sum_by_source(pd.DataFrame(parts, index=table.index, columns=self.names))
 
     def settings(self) -> dict[str, float]:
@@ -175,7 +179,7 @@ class FittedBoosting:
 
     def to_parts(self) -> Parts:
         """Plain parts (:mod:`icans.forecast.models.parts`); trees in LightGBM's own text format."""
-        trees = [None if model is None else model.model_to_string() for model in self.models.values()]
+        trees = [None if model is None else model.text for model in self.models.values()]
         meta: Meta = {"kind": "boosting", "names": self.names, "columns": self.columns, "trees": self.trees}
         return join(
             meta | {"horizons": horizons_out(list(self.models)), "boosters": trees},
@@ -187,7 +191,7 @@ class FittedBoosting:
 
 def from_parts(meta: Meta, arrays: Arrays) -> FittedBoosting:
     """The model again."""
-    boosters = [None if text is None else _booster(str(text)) for text in meta["boosters"]]
+    boosters = [None if text is None else BoostedTrees.read(str(text)) for text in meta["boosters"]]
     return FittedBoosting(
         preprocess_parts.from_parts(*child(meta, arrays, "pipeline")),
         list(meta["names"]),
@@ -198,13 +202,5 @@ def from_parts(meta: Meta, arrays: Arrays) -> FittedBoosting:
     )
 
 
-def _booster(text: str) -> Any:
-    import lightgbm  # more than a second, which a model without a tree does not need
-
-    return lightgbm.Booster(model_str=text)
-
-
-def _raw(model: Any, X: Floats, trees: int) -> Floats:
-    if model is None or trees == 0:
-        return np.zeros(len(X))
-    return np.asarray(model.predict(X, raw_score=True, num_iteration=trees))
+def _raw(model: BoostedTrees | None, X: Floats, trees: int) -> Floats:
+    return np.zeros(len(X)) if model is None else model.raw(X, trees)
