@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,8 +123,10 @@ class FinalModel:
         open_horizons = [h for h in self.horizons if float(h.window(landmark_h)) > 0]
         every = np.stack([model.risks(inputs, open_horizons) for model in (self.fitted, *self.refits)])
         notes = self.envelope.notes_of(known, inputs.table, self.used(inputs.table))
+        reasons = self.fitted.every_reasons(inputs, open_horizons)
         for k, horizon in enumerate(open_horizons):
-            made += self._one_horizon(inputs, horizon, every[:, :, k], newest, notes, known.synthetic)
+            told = _reasons(reasons[k], inputs.table)
+            made += self._one_horizon(inputs, horizon, every[:, :, k], told, newest, notes, known.synthetic)
         return made, excluded
 
     def _check(self, cohort: Cohort, landmark_h: float) -> None:
@@ -160,8 +162,8 @@ class FinalModel:
         return Inputs(table, at_h, history(known, self.spec) if self.rung.uses_history else None)
 
     def _one_horizon(
-        self, inputs: Inputs, horizon: Horizon, risks: Floats, newest: pd.Series, notes: list[tuple[Note, ...]],
-        synthetic: bool,
+        self, inputs: Inputs, horizon: Horizon, risks: Floats, reasons: list[tuple[Reason, ...]], newest: pd.Series,
+        notes: list[tuple[Note, ...]], synthetic: bool,
     ) -> list[Forecast]:  # fmt: skip
         """Forecasts for one horizon; ``risks`` of the model and then of its refits, shape (1 + refits, patients)."""
         table, landmark = inputs.table, float(inputs.at_h[0])
@@ -170,9 +172,6 @@ class FinalModel:
         if self.refits:
             low, high = np.percentile(risks[1:], [2.5, 97.5], axis=0)
         low, high = widened(risk, low, high, notes)
-        reasons = self.fitted.reasons(inputs, horizon)
-        parts = reasons.to_dict("records") if reasons.shape[1] else [{}] * len(table)
-        values = table.to_dict("records")
         return [
             Forecast(
                 patient_id=patient,
@@ -182,7 +181,7 @@ class FinalModel:
                 risk=float(risk[k]),
                 low=float(low[k]),
                 high=float(high[k]),
-                reasons=_reasons(parts[k], values[k]),
+                reasons=reasons[k],
                 data_cutoff_h=landmark,
                 newest_data_h=float(newest.get(patient, np.nan)),
                 model=self.rung.name,
@@ -273,9 +272,18 @@ def _newest(known: Cohort) -> pd.Series:
     return pd.concat(frames, ignore_index=True).groupby("patient_id")["available_h"].max()
 
 
-def _reasons(parts: dict[Hashable, float], values: dict[Hashable, object]) -> tuple[Reason, ...]:
-    largest = sorted((item for item in parts.items() if item[1] != 0.0), key=lambda item: -abs(item[1]))[:REASONS]
-    return tuple(Reason(str(name), _value(values.get(name)), float(part)) for name, part in largest)
+def _reasons(parts: pd.DataFrame, table: pd.DataFrame) -> list[tuple[Reason, ...]]:
+    """The largest contributions to each row's forecast, with the values of their features."""
+    names, contributions = parts.columns.tolist(), parts.to_numpy(dtype=float)
+    values: dict[object, list[object]] = {}
+    found = []
+    for k, row in enumerate(contributions):
+        largest = [j for j in np.argsort(-np.abs(row), kind="stable").tolist() if row[j] != 0.0][:REASONS]
+        for name in (names[j] for j in largest):
+            if name not in values:
+                values[name] = table[name].tolist() if name in table else [None] * len(table)
+        found.append(tuple(Reason(str(names[j]), _value(values[names[j]][k]), float(row[j])) for j in largest))
+    return found
 
 
 def _value(value: object) -> float | str | None:

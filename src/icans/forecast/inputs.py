@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from icans.cohort.cohort import Cohort
 from icans.forecast.features import FeatureSpec, drug_rows, grade_rows, lab_rows
 from icans.forecast.grouped import Rows
+from icans.forecast.plain import Plain
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -137,11 +139,18 @@ class Inputs:
             return table
         return cls(table, table.index.get_level_values("landmark_h").to_numpy(dtype=float))
 
+    @cached_property
+    def plain(self) -> Plain:
+        """The table as arrays (made once; inputs never change)."""
+        return Plain.of(self.table)
+
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, rows: NDArray[np.bool_] | Ints) -> Inputs:
         """Some rows, by mask or position (repeats allowed)."""
+        if np.asarray(rows).dtype == bool and np.all(rows):
+            return self
         chosen = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
         return replace(self, table=self.table.iloc[chosen], at_h=self.at_h[chosen])
 
@@ -149,8 +158,11 @@ class Inputs:
         """Only columns (and, by their prefix, channels) of some groups; the day stays. None: everything."""
         if groups is None:
             return self
-        kept = [name for name in self.table.columns if name == "day" or name.split(".", 1)[0] in groups]
-        return replace(self, table=self.table[kept], history=_only(self.history, groups))
+        return replace(self, table=self.table[self.columns_of(groups)], history=_only(self.history, groups))
+
+    def columns_of(self, groups: Sequence[str]) -> list[str]:
+        """Names of the columns of some groups, and the day."""
+        return [name for name in self.table.columns if name == "day" or name.split(".", 1)[0] in groups]
 
     def events(self) -> Events:
         """The entries that could be known at each row's time, and no others.

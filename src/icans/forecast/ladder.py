@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from icans.forecast.models.logistic import LastValueLogistic
 from icans.forecast.models.prevalence import Prevalence
 from icans.forecast.models.recalibrated import Recalibrated
 from icans.forecast.outcomes import Horizon
+from icans.forecast.plain import Table
 from icans.forecast.scores import SCORES, score
 
 Floats = NDArray[np.float64]
@@ -73,23 +75,41 @@ class FittedRung:
 
     def predict(self, inputs: Inputs | pd.DataFrame, horizon: Horizon | float) -> Floats:
         """Probability of the event within the horizon, shape (rows,)."""
-        return self.model.predict(self.rung.shown(inputs), horizon)
+        return self.model.predict(self._shown(inputs), horizon)
 
     def risks(self, inputs: Inputs | pd.DataFrame, horizons: Sequence[Horizon]) -> Floats:
         """Probability of the event within each horizon, shape (rows, horizons); at once where the model can."""
-        view = self.rung.shown(inputs)
-        return every_risk(self.model, view, horizons)
+        return every_risk(self.model, self._shown(inputs), horizons)
 
     def reasons(self, inputs: Inputs | pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
         """Contribution of each feature to the log odds or log hazard, one column a feature."""
-        return self.model.reasons(self.rung.shown(inputs), horizon)
+        return self.model.reasons(self._shown(inputs), horizon)
+
+    def every_reasons(self, inputs: Inputs | pd.DataFrame, horizons: Sequence[Horizon]) -> list[pd.DataFrame]:
+        """:meth:`reasons` of several horizons; at once where the model can."""
+        view = self._shown(inputs)
+        own = getattr(self.model, "every_reasons", None)
+        if own is None:
+            return [self.model.reasons(view, horizon) for horizon in horizons]
+        found: list[pd.DataFrame] = own(view, horizons)
+        return found
 
     def settings(self) -> dict[str, float]:
         """What was chosen inside the training data."""
         return self.model.settings()
 
+    def _shown(self, inputs: Inputs | pd.DataFrame) -> Any:
+        """What the fitted model is given: some are quicker with arrays, or with inputs that keep what was made."""
+        if self.rung.uses_history:
+            return self.rung.shown(inputs)
+        mine = Inputs.of(inputs)
+        if getattr(self.model, "takes_plain", False):
+            return mine.plain if self.rung.groups is None else mine.plain[mine.columns_of(self.rung.groups)]
+        mine = mine.only(self.rung.groups)
+        return mine if getattr(self.model, "takes_inputs", False) else mine.table
 
-def every_risk(model: Fitted, view: Inputs | pd.DataFrame, horizons: Sequence[Horizon]) -> Floats:
+
+def every_risk(model: Fitted, view: Inputs | Table, horizons: Sequence[Horizon]) -> Floats:
     """Risks within horizons, shape (rows, horizons), by the model's own ``risks(view)`` where it has one.
 
     A model with ``risks`` gives every horizon that it was fitted for at the price of one, in the order of the fit.

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from icans.forecast.plain import Table
 from icans.forecast.preprocess_steps import (
     MAX_MISSING,
     MAX_MISSING_STATIC,
@@ -122,10 +123,10 @@ class Preparation:
         self.names_ = names
         return values
 
-    def matrix(self, X: pd.DataFrame) -> Floats:
+    def matrix(self, X: Table) -> Floats:
         """Prepared columns of any rows, shape (n, p)."""
         select, onehot, numeric = self._parts()
-        names, values = onehot.numbers(select.transform(X))
+        names, values = onehot.numbers(select.chosen(X))
         for step in numeric:
             names, values = step.apply(names, values)
         return values

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from icans.cohort import vocabulary
 from icans.core.errors import NotFittedError
+from icans.forecast.plain import Plain, Table, coded
 
 Floats = NDArray[np.float64]
 
@@ -97,6 +98,12 @@ class Select(Step):
             else:
                 self.dropped_[name] = float(share)
 
+    def chosen(self, X: Table) -> Table:
+        """The columns that were kept."""
+        if not getattr(self, "fitted_", False):
+            raise NotFittedError("Select was asked to transform before it was fitted")
+        return X if len(self.columns_) == X.shape[1] else X[self.columns_]
+
     def _apply(self, X: pd.DataFrame) -> pd.DataFrame:
         return X if len(self.columns_) == X.shape[1] else X[self.columns_]
 
@@ -110,22 +117,22 @@ class OneHot(Step):
     def _learn(self, X: pd.DataFrame) -> None:
         self.levels_: dict[str, list[object]] = {}
         for name in X.columns[[not pd.api.types.is_numeric_dtype(t) for t in X.dtypes]]:
-            code, levels = _coded(X[name])
+            code, levels = coded(X[name])
             count = np.bincount(code[code >= 0], minlength=len(levels))
             by_name = sorted((k for k in range(len(levels)) if count[k]), key=lambda k: str(levels[k]))
             order = sorted(by_name, key=lambda k: -count[k])
             total = count.sum()
             self.levels_[name] = [levels[k] for k in order[1:] if count[k] / total >= self.min_share]
 
-    def numbers(self, X: pd.DataFrame) -> tuple[list[str], Floats]:
+    def numbers(self, X: Table) -> tuple[list[str], Floats]:
         """Names and values of the columns, categories turned to numbers."""
         if not getattr(self, "fitted_", False):
             raise NotFittedError("OneHot was asked to transform before it was fitted")
         plain = [name for name in X.columns if name not in self.levels_]
         if len(plain) == X.shape[1]:
-            return plain, X.to_numpy(dtype=float)
+            return plain, X.numbers(plain) if isinstance(X, Plain) else X.to_numpy(dtype=float)
         place = {name: k for k, name in enumerate(plain)}
-        numbers = X[plain].to_numpy(dtype=float)
+        numbers = X.numbers(plain) if isinstance(X, Plain) else X[plain].to_numpy(dtype=float)
         names: list[str] = []
         columns: list[Floats] = []
         for name in X.columns:
@@ -133,7 +140,7 @@ class OneHot(Step):
                 names.append(name)
                 columns.append(numbers[:, place[name]])
             elif self.levels_[name]:
-                code, levels = _coded(X[name])
+                code, levels = X.coded(name) if isinstance(X, Plain) else coded(X[name])
                 known = {level: k for k, level in enumerate(levels)}
                 names += [f"{name}={level}" for level in self.levels_[name]]
                 columns += [(code == known.get(level, len(levels))).astype(float) for level in self.levels_[name]]
@@ -144,14 +151,6 @@ class OneHot(Step):
             return X
         names, values = self.numbers(X)
         return pd.DataFrame(values, index=X.index, columns=names)
-
-
-def _coded(column: pd.Series) -> tuple[NDArray[np.intp], list[object]]:
-    """Code of each row (-1: missing) and the label of each code."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return np.asarray(column.cat.codes, dtype=np.intp), column.cat.categories.tolist()
-    code, levels = pd.factorize(column.astype(object))
-    return np.asarray(code, dtype=np.intp), list(levels)
 
 
 class Indicate(Numbers):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from icans.forecast.models.logistic import LastValueLogistic
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
 from icans.forecast.outcomes import Horizon
+from icans.forecast.plain import Plain, Table
 from icans.forecast.ridge import log_odds
 from icans.forecast.tuning import inner_folds
 
@@ -106,15 +108,24 @@ class FittedMember:
     model: Fitted
     baseline: DayBaseline
 
-    def present(self, features: pd.DataFrame) -> Mask:
+    def present(self, features: Table) -> Mask:
         """Rows in which a column that the member was fitted to has a value, shape (n,); all, for one of sequences."""
         if self.modality is None and self.uses_history:
             return np.ones(len(features), dtype=bool)
-        known = [c for c in self.columns if c in features.columns and c != "day" and is_value(c)]
+        if isinstance(features, Plain):
+            return features.present(self._telling)
+        known = [c for c in self._telling if c in features.columns]
         return np.asarray(features[known].notna().to_numpy().any(axis=1))
 
-    def view(self, inputs: Inputs) -> Inputs | pd.DataFrame:
+    @cached_property
+    def _telling(self) -> tuple[str, ...]:
+        """Columns of which one with a value means that there is something to see."""
+        return tuple(c for c in self.columns if c != "day" and is_value(c))
+
+    def view(self, inputs: Inputs) -> Inputs | Table:
         """What the model is shown: the columns of its fit, empty where the inputs do not have them."""
+        if not self.uses_history and getattr(self.model, "takes_plain", False):
+            return inputs.plain.reindexed(self.columns)
         features = inputs.table.reindex(columns=list(self.columns))
         if not self.uses_history:
             return features
@@ -123,21 +134,23 @@ class FittedMember:
 
     def deviation(self, inputs: Inputs, horizons: Sequence[Horizon]) -> Floats:
         """Log odds against the incidence by day, shape (n, horizons); NaN where the member has nothing to see."""
-        rows = self.present(inputs.table)
+        rows = self.present(inputs.plain)
         found = np.full((len(inputs), len(horizons)), np.nan)
         if rows.any():
             asked = inputs[rows]
-            day = np.column_stack([self.baseline.logit(asked.table, h) for h in horizons])
+            day = np.column_stack([self.baseline.logit(asked.plain, h) for h in horizons])
             gap = log_odds(every_risk(self.model, self.view(asked), horizons)) - day
             found[rows] = np.clip(gap, -MAX_DEVIATION, MAX_DEVIATION)
         return found
 
     def reasons(self, inputs: Inputs, horizon: Horizon) -> pd.DataFrame:
         """The model's own reasons for all rows (zero where the member has nothing to see)."""
-        rows = self.present(inputs.table)
+        rows = self.present(inputs.plain)
         if not rows.any():
             return pd.DataFrame(index=inputs.table.index)
         own = self.model.reasons(self.view(inputs[rows]), horizon)
+        if rows.all():
+            return own
         full = np.zeros((len(inputs), own.shape[1]))
         full[rows] = own.to_numpy()
         return pd.DataFrame(full, index=inputs.table.index, columns=own.columns)

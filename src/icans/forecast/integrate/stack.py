@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from icans.forecast.integrate.members import (
 from icans.forecast.integrate.modalities import MODALITIES, Modality, check_modalities, owner
 from icans.forecast.integrate.weights import SPREADS, Combiner, Level, fit_combiner
 from icans.forecast.ladder import Rung
-from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, landmarks
+from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summed
 from icans.forecast.models.coherent import isotonic
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
@@ -152,6 +153,7 @@ class FittedStack:
     baseline: DayBaseline
     spread: Floats
     notes: tuple[str, ...] = ()
+    takes_inputs: ClassVar[bool] = True
 
     @property
     def horizons(self) -> list[Horizon]:
@@ -247,22 +249,26 @@ class FittedStack:
 
         A member without reasons of its own enters under its name with all that it adds.
         """
-        inputs, position = Inputs.of(table), self._position(horizon)
+        return self.every_reasons(table, [as_horizon(horizon)])[0]
+
+    def every_reasons(self, table: pd.DataFrame | Inputs, horizons: Sequence[Horizon]) -> list[pd.DataFrame]:
+        """:meth:`reasons` of several horizons; what the members said of the rows is asked for once."""
+        inputs = Inputs.of(table)
+        positions = [self._position(horizon) for horizon in horizons]
         _, deviation = self._said(inputs)
         added, _ = self.combiner.parts(deviation)
         scale = self._scale(inputs)
-        parts = []
+        return [self._reasons(inputs, position, added[:, :, position], scale) for position in positions]
+
+    def _reasons(self, inputs: Inputs, position: int, added: Floats, scale: Floats) -> pd.DataFrame:
+        names: list[str] = []
+        parts = [np.empty((len(inputs), 0))]
         for j, member in enumerate(self.members):
             own = member.reasons(inputs, self.horizons[position])
-            if own.shape[1] == 0:
-                own = pd.DataFrame({member.name: added[:, j, position]}, index=inputs.table.index)
-            else:
-                own = own * scale[:, [j]]
-            parts.append(own)
-        if not parts:
-            return pd.DataFrame(index=inputs.table.index)
-        together = pd.concat(parts, axis=1)
-        return together.T.groupby(level=0, sort=False).sum().T
+            names += own.columns.tolist() or [member.name]
+            parts.append(own.to_numpy(dtype=float) * scale[:, [j]] if own.shape[1] else added[:, [j]])
+        sources, values = summed(names, np.hstack(parts))
+        return pd.DataFrame(values, index=inputs.table.index, columns=sources)
 
     def settings(self) -> dict[str, float]:
         """Weights when everything is available, slope, addition, and the spread that was chosen."""
@@ -283,17 +289,17 @@ class FittedStack:
     def _present(self, inputs: Inputs) -> NDArray[np.bool_]:
         found = np.zeros((len(inputs), len(self.members)), dtype=bool)
         for j, member in enumerate(self.members):
-            found[:, j] = member.present(inputs.table)
+            found[:, j] = member.present(inputs.plain)
         return found
 
     def _said(self, inputs: Inputs) -> tuple[Floats, Floats]:
-        day = np.column_stack([self.baseline.logit(inputs.table, h) for h in self.horizons])
+        day = np.column_stack([self.baseline.logit(inputs.plain, h) for h in self.horizons])
         said = [m.deviation(inputs, self.horizons) for m in self.members]
         shape = (len(inputs), 0, len(self.horizons))
         return day, np.stack(said, axis=1) if said else np.empty(shape)
 
     def _coherent(self, inputs: Inputs, risk: Floats) -> Floats:
-        window = np.column_stack([h.window(landmarks(inputs.table)) for h in self.horizons])
+        window = np.column_stack([h.window(inputs.plain.landmark_h) for h in self.horizons])
         order = np.argsort(window, axis=1, kind="stable")
         smooth = np.empty_like(risk)
         np.put_along_axis(smooth, order, isotonic(np.take_along_axis(risk, order, axis=1)), axis=1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from icans.core.errors import NotFittedError
 from icans.forecast.incidence import incidence, ipcw
 from icans.forecast.outcomes import EVENT, Horizon
+from icans.forecast.plain import Plain, Table
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -69,8 +70,10 @@ def as_horizon(horizon: Horizon | float) -> Horizon:
     return horizon if isinstance(horizon, Horizon) else Horizon(float(horizon))
 
 
-def landmarks(table: pd.DataFrame) -> Floats:
+def landmarks(table: Table) -> Floats:
     """Landmark of each row, hours."""
+    if isinstance(table, Plain):
+        return table.landmark_h
     return table.index.get_level_values("landmark_h").to_numpy(dtype=float)
 
 
@@ -115,7 +118,7 @@ class DayBaseline:
                 log_odds[horizon][k] = np.log(risk / (1.0 - risk))
         return cls(at, log_odds)
 
-    def logit(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
+    def logit(self, table: Table, horizon: Horizon | float) -> Floats:
         """Log odds for each row of a feature table."""
         return np.interp(landmarks(table), self.at, fitted_for(self.log_odds, horizon))
 
@@ -143,3 +146,20 @@ def last_value_columns(columns: Sequence[str]) -> list[str]:
 def summary_columns(columns: Sequence[str]) -> list[str]:
     """Every feature but published scores, which are rungs of their own."""
     return [name for name in columns if not name.startswith("score.")]
+
+
+def summed(names: Sequence[str], parts: Floats) -> tuple[list[str], Floats]:
+    """Columns of the same name added up (missing values count as nothing), in the order in which names first come.
+
+    Returns
+    -------
+    (names, array)
+        Each name once, and shape (n, different names).
+    """
+    first: dict[str, int] = {}
+    place = np.array([first.setdefault(name, len(first)) for name in names], dtype=np.intp)
+    if len(first) == len(names):
+        return list(first), np.where(np.isnan(parts), 0.0, parts)
+    order = np.argsort(place, kind="stable")
+    starts = np.searchsorted(place[order], np.arange(len(first)))
+    return list(first), np.add.reduceat(np.where(np.isnan(parts), 0.0, parts)[:, order], starts, axis=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,11 @@ from icans.forecast import preprocess_parts
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summary_columns
 from icans.forecast.models.boosted_trees import BoostedTrees
 from icans.forecast.models.coherent import coherent_risks
-from icans.forecast.models.logistic import sum_by_source
+from icans.forecast.models.logistic import by_source
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, horizons_in, horizons_out, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
 from icans.forecast.outcomes import Horizon
+from icans.forecast.plain import Table
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor
 from icans.forecast.ridge import deviance, expit
 from icans.forecast.tuning import Rule, choose, inner_folds
@@ -144,18 +145,19 @@ class FittedBoosting:
     baseline: DayBaseline
     models: dict[Horizon, BoostedTrees | None]
     trees: int
+    takes_plain: ClassVar[bool] = True
 
     @property
     def parameters(self) -> int:
         """Candidate features; trees have no smaller count of parameters to state."""
         return len(self.names)
 
-    def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
+    def predict(self, table: Table, horizon: Horizon | float) -> Floats:
         """Probability of the event within the horizon, never falling as it grows."""
         fitted_for(self.models, horizon)
         return self.risks(table)[:, list(self.models).index(as_horizon(horizon))]
 
-    def risks(self, table: pd.DataFrame) -> Floats:
+    def risks(self, table: Table) -> Floats:
         """Probability of the event within every fitted horizon, shape (n, horizons)."""
         X = self.pipeline.matrix(table[self.columns])
 
@@ -164,14 +166,14 @@ class FittedBoosting:
 
         return coherent_risks(raw, table, list(self.models))
 
-    def reasons(self, table: pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
+    def reasons(self, table: Table, horizon: Horizon | float) -> pd.DataFrame:
         """Shapley values of the trees on the log odds (Lundberg 2020), summed over a feature's columns."""
         model = fitted_for(self.models, horizon)
         parts = np.zeros((len(table), len(self.names)))
         if model is not None:
             X = self.pipeline.matrix(table[self.columns])
             parts = model.contributions(X)
-        return sum_by_source(pd.DataFrame(parts, index=table.index, columns=self.names))
+        return by_source(parts, self.names, table.index)
 
     def settings(self) -> dict[str, float]:
         """The number of trees chosen."""

@@ -10,23 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from icans.forecast.models.base import landmarks
 from icans.forecast.outcomes import Horizon
+from icans.forecast.plain import Table
 
 Floats = NDArray[np.float64]
 
 
-def coherent(
-    raw: Callable[[Horizon], Floats], table: pd.DataFrame, horizons: Sequence[Horizon], wanted: Horizon
-) -> Floats:
+def coherent(raw: Callable[[Horizon], Floats], table: Table, horizons: Sequence[Horizon], wanted: Horizon) -> Floats:
     """Risk within ``wanted`` for each row, made non-decreasing over ``horizons`` (which contain it)."""
     return coherent_risks(raw, table, horizons)[:, list(horizons).index(wanted)]
 
 
-def coherent_risks(raw: Callable[[Horizon], Floats], table: pd.DataFrame, horizons: Sequence[Horizon]) -> Floats:
+def coherent_risks(raw: Callable[[Horizon], Floats], table: Table, horizons: Sequence[Horizon]) -> Floats:
     """Risks within every horizon, made non-decreasing over them, shape (n, horizons)."""
     if len(table) == 0:
         return np.empty((0, len(horizons)))
@@ -40,6 +38,12 @@ def coherent_risks(raw: Callable[[Horizon], Floats], table: pd.DataFrame, horizo
 
 def isotonic(values: Floats) -> Floats:
     """Closest non-decreasing sequence of each row, shape (n, k), by the max-min formula (k is small)."""
+    falls = ~(values[:, 1:] >= values[:, :-1]).all(axis=1)  # most rows are coherent as they are
+    if not falls.all():
+        result = values.copy()
+        if falls.any():
+            result[falls] = isotonic(values[falls])
+        return result
     k = values.shape[1]
     total = np.column_stack([np.zeros(len(values)), np.cumsum(values, axis=1)])
     result = np.empty_like(values)

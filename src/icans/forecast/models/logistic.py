@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,20 @@ from numpy.typing import NDArray
 
 from icans.core.errors import NotEstimableError
 from icans.forecast import preprocess_parts
-from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, last_value_columns
+from icans.forecast.models.base import (
+    DayBaseline,
+    as_horizon,
+    check_aligned,
+    fitted_for,
+    labels,
+    last_value_columns,
+    summed,
+)
 from icans.forecast.models.coherent import coherent_risks
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts, ridge_from, ridge_parts
 from icans.forecast.outcomes import Horizon
+from icans.forecast.plain import Table
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor, source_column
 from icans.forecast.ridge import RidgeLogistic, deviance, fit_path
 from icans.forecast.tuning import Rule, choose, inner_folds
@@ -139,18 +149,19 @@ class FittedLogistic:
     columns: list[str]
     baseline: DayBaseline
     models: dict[Horizon, RidgeLogistic]
+    takes_plain: ClassVar[bool] = True
 
     @property
     def parameters(self) -> int:
         """Prepared columns, each a candidate coefficient."""
         return len(self.names)
 
-    def predict(self, table: pd.DataFrame, horizon: Horizon | float) -> Floats:
+    def predict(self, table: Table, horizon: Horizon | float) -> Floats:
         """Probability of the event within the horizon, never falling as it grows."""
         fitted_for(self.models, horizon)
         return self.risks(table)[:, list(self.models).index(as_horizon(horizon))]
 
-    def risks(self, table: pd.DataFrame) -> Floats:
+    def risks(self, table: Table) -> Floats:
         """Probability of the event within every fitted horizon, shape (n, horizons)."""
         X = self._matrix(table)
 
@@ -159,10 +170,10 @@ class FittedLogistic:
 
         return coherent_risks(raw, table, list(self.models))
 
-    def reasons(self, table: pd.DataFrame, horizon: Horizon | float) -> pd.DataFrame:
+    def reasons(self, table: Table, horizon: Horizon | float) -> pd.DataFrame:
         """Coefficient x distance from the training mean, log odds, summed over a feature's columns."""
         parts = self._matrix(table) * fitted_for(self.models, horizon).coefficients
-        return sum_by_source(pd.DataFrame(parts, index=table.index, columns=self.names))
+        return by_source(parts, self.names, table.index)
 
     def settings(self) -> dict[str, float]:
         """The penalty chosen for each horizon."""
@@ -178,7 +189,7 @@ class FittedLogistic:
             models=ridge_parts(self.models),
         )
 
-    def _matrix(self, table: pd.DataFrame) -> Floats:
+    def _matrix(self, table: Table) -> Floats:
         return self.pipeline.matrix(table[self.columns])
 
 
@@ -195,4 +206,10 @@ def from_parts(meta: Meta, arrays: Arrays) -> FittedLogistic:
 
 def sum_by_source(parts: pd.DataFrame) -> pd.DataFrame:
     """Contributions of prepared columns summed over the feature they come from."""
-    return parts.T.groupby([source_column(name) for name in parts.columns], sort=False).sum().T
+    return by_source(parts.to_numpy(dtype=float), parts.columns.tolist(), parts.index)
+
+
+def by_source(parts: Floats, names: Sequence[str], index: pd.Index) -> pd.DataFrame:
+    """The same for an array of shape (n, len(names)), as a data frame with an index."""
+    sources, values = summed([source_column(name) for name in names], parts)
+    return pd.DataFrame(values, index=index, columns=sources)
