@@ -28,16 +28,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # the list of commands in plain text: half the time to start
 )
 
-app.command()(eeg)
-app.command()(mri)
-app.command()(strategies)
-app.command()(whatif)
-app.command()(loop)
-app.command()(merge)
-app.command()(trial)
-app.command()(emulate)
-app.add_typer(tissue)
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -343,3 +333,8 @@ def datasets(
 
         value, text = show_datasets(name, fetch=fetch)
         answer(value, text, json)
+
+
+for command in (strategies, whatif, loop, trial, emulate, merge, eeg, mri):
+    app.command()(command)
+app.add_typer(tissue)

@@ -146,16 +146,22 @@ def _effects(builder: Builder, data: StrategiesPage) -> Section:
 
 
 def _groups(builder: Builder, data: StrategiesPage) -> Section:
-    kept = data.tables["by_group"]
-    kept = kept[kept["measure"].isin(["icans_3", "icu_days", "death", "response"])]
+    told = data.tables["by_group"]
+    labels = {n: t for n, t in data.labels.items() if n != data.reference}
+    forest = builder.picture(
+        draw.fig_groups(told, "icans_3", labels, data.hypothetical), "Severe ICANS by group",
+        "Per 1,000 patients of the group against the reference, 95 % intervals; high burden: most tumour. In "
+        "brackets: patients.", "Forest plots of the differences by group.",
+    )  # fmt: skip
+    kept = told[told["measure"].isin(["icans_3", "icu_days", "death", "response"])]
     three = kept[["difference", "low", "high"]].to_numpy()
     shown = kept.assign(difference=[_estimate(v, 1) for v in three])
-    wide = shown.pivot(index=["product", "disease", "risk", "n", "strategy"], columns="label", values="difference")
+    wide = shown.pivot(index=["strategy", "product", "disease", "risk", "n"], columns="label", values="difference")
     wide = wide.reset_index()
     wide["strategy"] = [data.strategies[n].title for n in wide["strategy"]]
-    grid = builder.table(wide, "By product and risk", file="by_group.parquet", fold=False,
+    grid = builder.table(wide, "By product and risk", file="by_group.parquet", fold=True, row_heads=True,
                          note="Per 1,000 patients against the reference. High burden: most tumour.")  # fmt: skip
-    return Section("groups", "By product and risk", "Who gains most, and who least.", blocks_of(grid))
+    return Section("groups", "By product and risk", "Who gains most, and who least.", blocks_of(forest, grid))
 
 
 def _value(builder: Builder, data: StrategiesPage) -> Section:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from icans.cohort import schema, vocabulary
-from icans.core.files import atomic_folder, atomic_path, hashes, sha256, slug, write_json
+from icans.core.files import atomic_folder, sha256, slug
 from icans.core.progress import stage
-from icans.core.provenance import code_digest, now, versions
+from icans.core.provenance import now, versions
 from icans.report.eeg import EegPage, write_eeg
 from icans.report.model import RunInfo
 from icans.signals.eeg import artefacts
@@ -24,7 +24,7 @@ from icans.signals.eeg.scores import Score, ve_cam_s
 from icans.signals.eeg.summary import summarise
 from icans.signals.eeg.windows import window_at
 from icans.study.eeg_rows import PREFIX, Placing, measurement_rows
-from icans.study.outputs import MARK, check_target
+from icans.study.folder import check_target, write_mark, write_tables
 
 PAGE = "eeg.html"
 #: Features told on the command line.
@@ -117,17 +117,11 @@ def eeg_file(
     inputs = {path.name: sha256(path)}
     info = RunInfo(command=command, started=started, finished=now(), versions=versions(), inputs=inputs)
     with stage("writing the results"), atomic_folder(output, overwrite=overwrite) as temporary:
-        for name, frame in _tables(result, rows).items():
-            with atomic_path(temporary / "tables" / f"{name}.parquet") as target:
-                frame.assign(synthetic=synthetic).to_parquet(target)
+        write_tables(temporary, _tables(result, rows), synthetic)
         schema.MEASUREMENTS.shape_up(rows).to_csv(temporary / "measurements.csv", index=False)
         write_eeg(_page(result, score, path.stem, info, synthetic), temporary / PAGE)
         report = EegReport(result, rows, score, output)
-        outputs = hashes(temporary)
-        write_json(temporary / MARK, {
-            **report.as_dict(), "synthetic": synthetic, "code": code_digest(), "inputs": inputs, "outputs": outputs,
-            "started": started, "finished": info.finished, "versions": versions(),
-        })  # fmt: skip
+        write_mark(temporary, report.as_dict(), info, synthetic)
     return report
 
 

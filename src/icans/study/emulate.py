@@ -8,16 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from icans.core.files import atomic_folder, atomic_path, hashes, write_json
+from icans.core.files import atomic_folder
 from icans.core.progress import stage
-from icans.core.provenance import code_digest, now, versions
+from icans.core.provenance import now, versions
 from icans.intervene.emulate import diagnose
 from icans.intervene.emulate.courses import Protocol, courses_of
 from icans.intervene.emulate.estimate import ARMS, Emulated, emulate
 from icans.intervene.emulate.simulation import Simulated, simulated
 from icans.report.emulate import EmulatePage, agreement, labels, verdict, write_emulate
 from icans.report.model import RunInfo
-from icans.study.outputs import MARK, check_target
+from icans.study.folder import check_target, write_mark, write_tables
 from icans.study.source import read_cohort, study_for
 
 PAGE = "emulate.html"
@@ -117,12 +117,6 @@ def _write(folder: Path, page: EmulatePage, result: EmulateResult) -> None:
         "positivity": diagnose.positivity(found.courses, found.cloned, found.protocol),
         "balance": diagnose.balance(found.courses, found.cloned),
     }  # fmt: skip
-    for name, frame in tables.items():
-        with atomic_path(folder / "tables" / f"{name}.parquet") as target:
-            frame.assign(synthetic=page.is_synthetic).to_parquet(target, index=False)
+    write_tables(folder, tables, page.is_synthetic)
     write_emulate(page, folder / PAGE)
-    outputs = hashes(folder)
-    write_json(folder / MARK, {
-        **result.as_dict(), "seed": page.run.seed, "code": code_digest(), "inputs": dict(page.run.inputs),
-        "outputs": outputs, "started": page.run.started, "finished": page.run.finished, "versions": versions(),
-    })  # fmt: skip
+    write_mark(folder, result.as_dict(), page.run, page.is_synthetic)

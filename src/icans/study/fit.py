@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 
 from icans.core.errors import ConfigError, Problem
-from icans.core.files import atomic_folder, atomic_path, hashes, slug, write_json
+from icans.core.files import atomic_folder, slug
 from icans.core.progress import stage
-from icans.core.provenance import code_digest, now, versions
+from icans.core.provenance import now, versions
 from icans.population.fit.result import Fit, write_fit
 from icans.report import format as fmt
 from icans.report.model import RunInfo
 from icans.report.population import PopulationData, write_population
 from icans.study.fit_build import FitData, make_model, read_data
-from icans.study.outputs import MARK, check_target
+from icans.study.folder import check_target, write_mark, write_tables
 
 if TYPE_CHECKING:
     from icans.population.diagnose.vpc import Vpc
@@ -193,13 +193,10 @@ def run_fit(
     done = diagnose(model, data, config)
     words = sentences(done.fit, data)
     with stage("writing the results"), atomic_folder(folder, overwrite=overwrite) as temporary:
-        for name, frame in _tables(done, data).items():
-            with atomic_path(temporary / "tables" / f"{name}.parquet") as path:
-                frame.assign(synthetic=data.synthetic).to_parquet(path, index=False)
+        write_tables(temporary, _tables(done, data), data.synthetic)
         write_fit(done.fit, temporary / "fit.json")
-        finished = now()
         info = RunInfo(
-            config=_json(config), command=command, seed=config.fit.seed, started=started, finished=finished,
+            config=_json(config), command=command, seed=config.fit.seed, started=started, finished=now(),
             versions=versions(), inputs=data.inputs, seconds=done.seconds,
             facts={"Records": done.fit.data_digest[:16], "Likelihood": done.fit.likelihood},
         )  # fmt: skip
@@ -209,12 +206,8 @@ def run_fit(
             data.notes, info, is_synthetic=data.synthetic,
         )  # fmt: skip
         write_population(page, temporary / PAGE)
-        outputs = hashes(temporary)
-        write_json(temporary / MARK, {
-            "fit": config.as_dict(), "synthetic": data.synthetic, "seed": config.fit.seed, "versions": versions(),
-            "code": code_digest(), "inputs": dict(data.inputs), "started": started, "finished": finished,
-            "seconds": dict(done.seconds), "sentences": list(words), "notes": list(data.notes), "outputs": outputs,
-        })  # fmt: skip
+        told = {"fit": config.as_dict(), "sentences": list(words), "notes": list(data.notes)}
+        write_mark(temporary, told, info, data.synthetic)
     return FitResult(folder, done.fit, words, done.seconds)
 
 

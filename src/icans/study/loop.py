@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from icans.core.files import atomic_folder, atomic_path, hashes, write_json
+from icans.core.files import atomic_folder
 from icans.core.progress import stage
-from icans.core.provenance import code_digest, now, versions
+from icans.core.provenance import now, versions
 from icans.intervene.loop import menu
 from icans.intervene.loop.compare import Comparison, parse
 from icans.intervene.loop.compare import compare as run_comparison
 from icans.intervene.loop.ward import Settings
 from icans.report.loop import LoopPage, write_loop
 from icans.report.model import RunInfo
-from icans.study.outputs import MARK, check_target
+from icans.study.folder import check_target, write_mark, write_tables
 
 PAGE = "loop.html"
 #: Policies that are run where none are named: the cheap ones.
@@ -98,13 +98,7 @@ def _write(done: LoopReport, output: Path, overwrite: bool, started: str, comman
                     done.table, menu.weights(settings.weights), info)  # fmt: skip
     outcomes = pd.concat([r.outcomes.assign(policy=r.name, loss=r.loss) for r in done.comparison.results])
     with atomic_folder(output, overwrite=overwrite) as temporary:
-        for name, frame in (("policies", done.table), ("outcomes", outcomes),
-                            ("differences", done.comparison.differences().reset_index(names="policy"))):  # fmt: skip
-            with atomic_path(temporary / "tables" / f"{name}.parquet") as target:
-                frame.assign(synthetic=True).to_parquet(target)
+        changes = done.comparison.differences().reset_index(names="policy")
+        write_tables(temporary, {"policies": done.table, "outcomes": outcomes, "differences": changes}, True)
         write_loop(page, temporary / PAGE)
-        outputs = hashes(temporary)
-        write_json(temporary / MARK, {
-            **done.as_dict(), "code": code_digest(), "outputs": outputs, "started": started, "finished": info.finished,
-            "versions": versions(),
-        })  # fmt: skip
+        write_mark(temporary, done.as_dict(), info, True)

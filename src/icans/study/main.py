@@ -26,12 +26,13 @@ from icans.study.agreement import scheme_agreement
 from icans.study.assemble import Findings, declared_cell, headline_of, report_data
 from icans.study.auditing import audit_tasks
 from icans.study.config import Study
+from icans.study.folder import check_target
 from icans.study.forecasts import TaskForecasts, feature_spec, forecast_task, rungs_of
 from icans.study.individuals import final_model, shown_forecasts
 from icans.study.judge import judge, judge_left_out
 from icans.study.mechanism_value import MechanismValue, mechanism_value
 from icans.study.optimism import optimism_table
-from icans.study.outputs import check_target, write_outputs
+from icans.study.outputs import write_outputs
 from icans.study.paths import grade_paths
 from icans.study.protocol import protocol
 from icans.study.source import read_cohort

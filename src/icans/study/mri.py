@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from icans.cohort import schema
-from icans.core.files import atomic_folder, atomic_path, hashes, sha256, slug, write_json
+from icans.core.files import atomic_folder, sha256, slug
 from icans.core.progress import stage
-from icans.core.provenance import code_digest, now, versions
+from icans.core.provenance import now, versions
 from icans.report.model import RunInfo
 from icans.report.mri import MriPage, write_mri
 from icans.signals.mri.atlas import regions
@@ -19,8 +19,8 @@ from icans.signals.mri.examination import Examination
 from icans.signals.mri.measure import Measured, measure
 from icans.signals.mri.reading import read_volume
 from icans.study.eeg_rows import Placing
+from icans.study.folder import check_target, write_mark, write_tables
 from icans.study.mri_rows import mri_rows
-from icans.study.outputs import MARK, check_target
 
 PAGE = "mri.html"
 
@@ -128,14 +128,8 @@ def mri_files(
     hashed = {path.name: sha256(path) for path in given.values() if path.is_file()}
     info = RunInfo(command=command, started=started, finished=now(), versions=versions(), inputs=hashed)
     with stage("writing the results"), atomic_folder(output, overwrite=overwrite) as temporary:
-        for title, frame in (("regions", measured.result.table), ("measurements", rows)):
-            with atomic_path(temporary / "tables" / f"{title}.parquet") as target:
-                frame.assign(synthetic=synthetic).to_parquet(target)
+        write_tables(temporary, {"regions": measured.result.table, "measurements": rows}, synthetic)
         schema.MEASUREMENTS.shape_up(rows).to_csv(temporary / "measurements.csv", index=False)
         write_mri(MriPage(name, measured, info, is_synthetic=synthetic), temporary / PAGE)
-        outputs = hashes(temporary)
-        write_json(temporary / MARK, {
-            **report.as_dict(), "synthetic": synthetic, "code": code_digest(), "inputs": hashed, "outputs": outputs,
-            "started": started, "finished": info.finished, "versions": versions(),
-        })  # fmt: skip
+        write_mark(temporary, report.as_dict(), info, synthetic)
     return report

@@ -15,16 +15,16 @@ import pandas as pd
 
 from icans.core.errors import ModelError, NotEstimableError, Problem
 from icans.core.execute import Executor, opened
-from icans.core.files import atomic_folder, atomic_path, hashes, slug, write_json
+from icans.core.files import atomic_folder, slug
 from icans.core.progress import stage
-from icans.core.provenance import code_digest, now, versions
+from icans.core.provenance import now, versions
 from icans.report import format as fmt
 from icans.report import quantities as words
 from icans.report.model import RunInfo
 from icans.report.simulation import write_simulation
 from icans.study import simulate_results as results
 from icans.study import simulate_setup as setup
-from icans.study.outputs import MARK, check_target
+from icans.study.folder import MARK, check_target, write_mark, write_tables
 from icans.study.simulate_arm import check_memory, run_arm
 from icans.study.simulate_config import ArmSection, Scenario
 from icans.study.simulate_heads import heads_table
@@ -275,28 +275,17 @@ def write_results(
     clock, scenario = perf_counter(), done.scenario
     told = (*sentences(done), *notes)
     with stage("writing the results"), atomic_folder(folder, overwrite=overwrite) as temporary:
-        for name, frame in tables(done).items():
-            _parquet(frame, temporary / "tables" / f"{name}.parquet")
-        finished = now()
-        data = page_data(done, RunInfo(
+        write_tables(temporary, tables(done), True)
+        info = RunInfo(
             config=as_toml(scenario), command=command or f"icans simulate {MARK}", seed=scenario.simulation.seed,
-            started=started, finished=finished, versions=versions() | _engine_versions(), seconds=done.seconds,
+            started=started, finished=now(), versions=versions() | _engine_versions(), seconds=done.seconds,
             facts={"Model": done.model_key[:16]},
-        ))  # fmt: skip
-        write_simulation(data, temporary / PAGE)
-        outputs = hashes(temporary)
-        write_json(temporary / MARK, {
-            "scenario": scenario.as_dict(), "synthetic": True, "seed": scenario.simulation.seed,
-            "versions": versions() | _engine_versions(), "code": code_digest(), "model": done.model_key,
-            "started": started, "finished": finished, "seconds": dict(done.seconds),
-            "sentences": list(told), "outputs": outputs,
-        })  # fmt: skip
+        )  # fmt: skip
+        write_simulation(page_data(done, info), temporary / PAGE)
+        write_mark(temporary, {
+            "scenario": scenario.as_dict(), "model": done.model_key, "sentences": list(told),
+        }, info, True)  # fmt: skip
     return SimulationResult(folder, told, {**done.seconds, "writing": perf_counter() - clock})
-
-
-def _parquet(frame: pd.DataFrame, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        frame.assign(synthetic=True).to_parquet(temporary, index=False)
 
 
 def _engine_versions() -> dict[str, str]:

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from icans.core.execute import Choice, Executor, opened
-from icans.core.files import atomic_folder, atomic_path, hashes, write_json
+from icans.core.files import atomic_folder
 from icans.core.progress import stage
-from icans.core.provenance import code_digest, now, versions
+from icans.core.provenance import now, versions
 from icans.intervene.compare.results import StrategyResults
 from icans.intervene.compare.running import Group, run_strategies
 from icans.intervene.compare.sensitivity import ASSUMED, outcome_sensitivity, tornado
@@ -21,7 +21,7 @@ from icans.intervene.strategy.reading import strategies
 from icans.report import format as fmt
 from icans.report.model import RunInfo
 from icans.report.strategies import StrategiesPage, write_strategies
-from icans.study.outputs import MARK, check_target
+from icans.study.folder import check_target, write_mark, write_tables
 from icans.study.strategies_config import Comparison
 
 PAGE = "strategies.html"
@@ -162,15 +162,9 @@ def _write(done: Compared, output: Path, overwrite: bool, started: str, command:
     page = StrategiesPage(done.comparison.name, done.comparison.question, done.comparison.reference,
                           done.comparison.strategies, done.comparison.groups, done.tables, info)  # fmt: skip
     with atomic_folder(output, overwrite=overwrite) as temporary:
-        for name, table in {**done.tables, "outcomes": done.results.table}.items():
-            with atomic_path(temporary / "tables" / f"{name}.parquet") as target:
-                table.assign(synthetic=True).to_parquet(target)
+        write_tables(temporary, {**done.tables, "outcomes": done.results.table}, True)
         write_strategies(page, temporary / PAGE)
-        outputs = hashes(temporary)
-        write_json(temporary / MARK, {
-            **done.as_dict(), "code": code_digest(), "outputs": outputs, "started": started, "finished": info.finished,
-            "versions": versions(),
-        })  # fmt: skip
+        write_mark(temporary, done.as_dict(), info, True)
 
 
 def listing() -> dict[str, Any]:

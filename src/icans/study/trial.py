@@ -12,9 +12,9 @@ import pandas as pd
 
 from icans.core.errors import ConfigError, Problem
 from icans.core.execute import Executor, opened
-from icans.core.files import atomic_folder, atomic_path, hashes, sha256, slug, write_json, write_text
+from icans.core.files import atomic_folder, sha256, slug, write_text
 from icans.core.progress import stage
-from icans.core.provenance import code_digest, now, versions
+from icans.core.provenance import now, versions
 from icans.intervene.trial.assess import Assurance, assurance, historical_drift, power_curve
 from icans.intervene.trial.bank import Bank, make_bank
 from icans.intervene.trial.design import TrialDesign, line_at, read_design
@@ -22,7 +22,7 @@ from icans.intervene.trial.operate import Operating, operate
 from icans.intervene.trial.stress import stress
 from icans.report.model import RunInfo
 from icans.report.trial import TrialPage, sentences, write_trial
-from icans.study.outputs import MARK, check_target
+from icans.study.folder import check_target, write_mark, write_tables
 
 PAGE = "trial.html"
 #: Trials of each point of the curve and of each strain, at most.
@@ -137,14 +137,7 @@ def _write(folder: Path, page: TrialPage, result: TrialResult) -> None:
         "hypotheses": pd.concat([one.table() for one in page.found], ignore_index=True),
         "power": page.curve, "strained": page.strained,
     }  # fmt: skip
-    for name, frame in tables.items():
-        with atomic_path(folder / "tables" / f"{name}.parquet") as target:
-            frame.assign(synthetic=True).to_parquet(target, index=False)
+    write_tables(folder, tables, True)
     write_text(folder / "design.toml", page.run.config)
     write_trial(page, folder / PAGE)
-    outputs = hashes(folder)
-    write_json(folder / MARK, {
-        **result.as_dict(), "design": page.design.as_dict(), "seed": page.design.trial.seed, "code": code_digest(),
-        "inputs": dict(page.run.inputs), "outputs": outputs, "started": page.run.started,
-        "finished": page.run.finished, "versions": versions(),
-    })  # fmt: skip
+    write_mark(folder, {**result.as_dict(), "design": page.design.as_dict()}, page.run, True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from icans.cohort.cohort import Cohort
-from icans.core.files import atomic_folder, atomic_path, hashes, write_json
+from icans.core.files import atomic_folder
 from icans.core.progress import stage
-from icans.core.provenance import code_digest, now, versions
+from icans.core.provenance import now, versions
 from icans.forecast.mechanistic.library import Recipe
 from icans.intervene.strategy.reading import read_strategies, strategies, strategy
 from icans.intervene.strategy.strategy import Strategy, drugs_of
@@ -17,7 +17,7 @@ from icans.intervene.whatif.draws import library_draws
 from icans.intervene.whatif.pairs import STARTS_H, WhatIf, last_useful_h, what_if
 from icans.report.model import RunInfo
 from icans.report.whatif import WhatIfPage, sentence, write_whatif
-from icans.study.outputs import MARK, check_target
+from icans.study.folder import check_target, write_mark, write_tables
 from icans.study.source import demo_study, read_cohort, study_for
 
 PAGE = "whatif.html"
@@ -120,12 +120,6 @@ def _write(answer: Answer, output: Path, overwrite: bool, started: str, command:
     found = answer.found
     info = RunInfo(command=command, seed=seed, started=started, finished=now(), versions=versions())
     with atomic_folder(output, overwrite=overwrite) as temporary:
-        for name, table in (("effects", found.effects), ("outcomes", found.outcomes), ("window", found.window)):
-            with atomic_path(temporary / "tables" / f"{name}.parquet") as target:
-                table.assign(synthetic=True).to_parquet(target)
+        write_tables(temporary, {"effects": found.effects, "outcomes": found.outcomes, "window": found.window}, True)
         write_whatif(WhatIfPage(found.draws.patient, found, info), temporary / PAGE)
-        outputs = hashes(temporary)
-        write_json(temporary / MARK, {
-            **answer.as_dict(), "code": code_digest(), "outputs": outputs, "started": started,
-            "finished": info.finished, "versions": versions(),
-        })  # fmt: skip
+        write_mark(temporary, answer.as_dict(), info, True)

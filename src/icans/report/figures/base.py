@@ -14,6 +14,7 @@ from icans.report import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 P = ParamSpec("P")
@@ -136,11 +137,16 @@ def align_names(axes: Sequence[Axes]) -> None:
         ax.yaxis.set_label_coords(0, 0.5, transform=ax.transAxes + away)
 
 
-def percent_ticks(axis: object) -> None:
-    """Shares as percentages."""
+def percent_ticks(axis: Axis) -> None:
+    """Shares as percentages, with the decimals that tell ticks apart."""
     from matplotlib.ticker import FuncFormatter
 
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f}%"))  # type: ignore[attr-defined]
+    def shown(value: float, _: int | None) -> str:
+        low, high = axis.get_view_interval()
+        decimals = 0 if abs(high - low) > 0.06 else 1 if abs(high - low) > 0.006 else 2
+        return f"{100 * value:.{decimals}f}%"
+
+    axis.set_major_formatter(FuncFormatter(shown))
 
 
 def bare(ax: Axes) -> None:

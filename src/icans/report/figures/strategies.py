@@ -42,27 +42,52 @@ def fig_differences(differences: pd.DataFrame, labels: Mapping[str, str], hypoth
     labels
         Strategy -> label, from above; hypothetical ones say so.
     """
+    shown = [(t, differences[differences["measure"] == m]) for m, t in PANELS if (differences["measure"] == m).any()]
+    return _forests(shown, labels, hypothetical, shared=False)
+
+
+@base.figure
+def fig_groups(
+    differences: pd.DataFrame, measure: str, labels: Mapping[str, str], hypothetical: Sequence[str]
+) -> Figure:
+    """As :func:`fig_differences` for one measure, a panel a product, disease and risk group, all on one scale.
+
+    Parameters
+    ----------
+    differences
+        product, disease, risk, n, strategy, measure, difference, low, high.
+    """
+    mine = differences[differences["measure"] == measure]
+    groups = mine.groupby(["product", "disease", "risk", "n"], sort=False)
+    shown = [(f"{p}, {d}, {r} ({n})", part) for (p, d, r, n), part in groups]
+    return _forests(shown, labels, hypothetical, shared=True)
+
+
+def _forests(
+    panels: Sequence[tuple[str, pd.DataFrame]], labels: Mapping[str, str], hypothetical: Sequence[str], shared: bool
+) -> Figure:
+    """Forest plots by three in a row (four: two by two); ``shared``: one scale for all."""
     names = list(labels)
-    shown = [(m, t) for m, t in PANELS if (differences["measure"] == m).any()]
-    rows = -(-len(shown) // 3)
+    columns = 2 if len(panels) in (2, 4) else 3
+    rows = -(-len(panels) // columns)
     fig = base.new(8.4, rows * (0.42 * len(names) + 0.75))
-    axes = fig.subplots(rows, 3, sharey=True, squeeze=False)
+    axes = fig.subplots(rows, columns, sharey=True, sharex=shared, squeeze=False)
     for place, ax in enumerate(axes.flat):
-        if place >= len(shown):
+        if place >= len(panels):
             ax.set_visible(False)
             continue
-        measure, title = shown[place]
-        mine = differences[differences["measure"] == measure].set_index("strategy")
-        _forest(ax, mine, names)
+        title, mine = panels[place]
+        _forest(ax, mine.set_index("strategy"), names)
         ax.set_title(title, fontsize=8.5)
         ax.set_ylim(len(names) - 0.4, -0.6)
-        if place % 3 == 0:
+        if place % columns == 0:
             ax.set_yticks(range(len(names)), [labels[n] for n in names], fontsize=7)
             for tick, name in zip(ax.get_yticklabels(), names, strict=True):
                 if name in hypothetical:
                     tick.set_color(style.WARM)
                     tick.set_fontweight("bold")
         ax.tick_params(axis="y", length=0)
+        ax.tick_params(axis="x", labelbottom=True)
         ax.spines["left"].set_visible(False)
         ax.locator_params(axis="x", nbins=4)
         base.grouped_ticks(ax.xaxis)
@@ -166,6 +191,8 @@ def fig_decision(curve: pd.DataFrame) -> Figure:
 def fig_tornado(moved: pd.DataFrame, measure: str = "icans_3", most: int = 14) -> Figure:
     """How a difference moves with each parameter down and up; those that move it most, from above.
 
+    Those that do not move it are counted, not drawn.
+
     Parameters
     ----------
     moved
@@ -178,19 +205,35 @@ def fig_tornado(moved: pd.DataFrame, measure: str = "icans_3", most: int = 14) -
         fig = base.new(7.4, 0.8)
         base.note(fig, "The therapies bring no parameter of these kinds")
         return fig
-    reach = (wide - as_is).abs().max(axis=1).sort_values(ascending=False).head(most)
-    fig = base.new(7.4, 0.28 * len(reach) + 0.8)
-    ax = fig.subplots()
+    all_of_them = (wide - as_is).abs().max(axis=1).sort_values(ascending=False)
+    reach = all_of_them[all_of_them > 0].head(most)
+    if reach.empty:
+        fig = base.new(7.4, 0.8)
+        base.note(fig, f"None of {len(wide)} parameters moves the difference of {as_is:+.1f} per 1,000")
+        return fig
     about = mine.drop_duplicates("parameter").set_index("parameter")
+    names = [_short(str(about.loc[n, "meaning"]), str(about.loc[n, "status"])) for n in reach.index]
+    fig = base.new(7.4, 0.155 * sum(1 + n.count("\n") for n in names) + 0.15 * len(names) + 0.8)
+    ax = fig.subplots()
     for y, name in enumerate(reach.index):
         for k, side in enumerate(("down", "up")):
             value = float(wide.loc[name, side])
             ax.barh(y, value - as_is, left=as_is, height=0.62, color=style.colour(k), label=side if y == 0 else None)
     ax.axvline(as_is, color=style.INK, lw=0.9)
     ax.axvline(0.0, color=style.SOFT, lw=0.8, ls=(0, (3, 2)))
-    ax.set_yticks(range(len(reach)), [f"{about.loc[n, 'meaning']} ({about.loc[n, 'status']})" for n in reach.index])
+    ax.set_yticks(range(len(reach)), names)
+    ax.use_sticky_edges = False
+    ax.margins(x=0.06)
     ax.tick_params(axis="y", length=0, labelsize=7)
     ax.invert_yaxis()
-    ax.set_xlabel("Difference per 1,000 patients")
-    ax.legend(title="parameter", fontsize=7, title_fontsize=7, loc="best")
+    still = int((all_of_them == 0).sum())
+    ax.set_xlabel("Difference per 1,000 patients" + (f"; {still} more parameters move nothing" if still else ""))
+    ax.legend(title="parameter", fontsize=7, title_fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return fig
+
+
+def _short(meaning: str, status: str) -> str:
+    """A meaning without what explains it, and its status, in lines."""
+    from textwrap import fill
+
+    return fill(f"{meaning.partition(' (')[0].partition(':')[0]} ({status})", 46)

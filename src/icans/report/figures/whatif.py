@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PANELS = (
     ("encephalopathy", "ICANS, latent severity", False, ""), ("crs_severity", "CRS, latent severity", False, ""),
     ("car_blood", "CAR T cells in blood, /µL", True, "car_t_count"), ("TUM", "Tumour burden, relative", True, ""),
-    ("BCELL", "Normal cells with the antigen", True, ""), ("ANC", "Neutrophils, ×10⁹/L", False, "anc"),
+    ("BCELL", "Normal cells, antigen +", True, ""), ("ANC", "Neutrophils, ×10⁹/L", False, "anc"),
     ("IL6", "Interleukin 6, pg/mL", True, "il_6"), ("FERRITIN", "Ferritin, ng/mL", True, "ferritin"),
 )  # fmt: skip
 ARMS = (("without", style.colour(0)), ("with", style.colour(1)))
