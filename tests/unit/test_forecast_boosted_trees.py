@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from icans.forecast.models import boosted_trees
-from icans.forecast.models.boosted_trees import BoostedTrees
+from icans.forecast.models.boosted_trees import BoostedTrees, pack, unpack
 
 Floats = NDArray[np.float64]
 
@@ -117,3 +117,29 @@ def test_categorical_splits_are_refused() -> None:
     booster = lightgbm.train(fixed, lightgbm.Dataset(X, y, categorical_feature=[0]), 2)
     with pytest.raises(ValueError, match="categorical"):
         BoostedTrees.read(booster.model_to_string())
+
+
+def test_trees_as_arrays_are_the_same_trees() -> None:
+    several = [BoostedTrees.read(grown({"num_leaves": k}, gaps=0.1, trees=k)[0].model_to_string()) for k in (3, 5)]
+    models = [None, several[0], None, several[1]]
+    again = unpack(pack(models), 6)
+    rows = grown({}, gaps=0.1, trees=1)[1]
+    for before, after in zip(models, again, strict=True):
+        assert (before is None) == (after is None)
+        if before is not None and after is not None:
+            np.testing.assert_array_equal(after.raw(rows), before.raw(rows))
+            np.testing.assert_array_equal(after.contributions(rows), before.contributions(rows))
+    assert unpack(pack([]), 6) == []
+    assert unpack(pack([None]), 6) == [None]
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value"),
+    [("left", 0, 0), ("right", 0, 9999), ("root", 0, -1), ("root", 1, 9999), ("feature", 0, 6), ("sizes", 1, 3)],
+)
+def test_arrays_that_are_no_trees_are_refused(name: str, at: int, value: int) -> None:
+    arrays = pack([BoostedTrees.read(grown({"num_leaves": 4}, gaps=0.0, trees=3)[0].model_to_string())])
+    changed = arrays[name].copy()
+    changed.flat[at] = value
+    with pytest.raises(ValueError, match="no trees"):
+        unpack(arrays | {name: changed}, 6)

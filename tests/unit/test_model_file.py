@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,42 @@ def test_a_file_of_another_version_says_which(file: Path, tmp_path: Path) -> Non
     forged = changed(forged, tmp_path / "b.icans", digest_txt=digest)
     with pytest.raises(DataError, match=r"icans-model/9.*9\.1"):
         read_model(forged)
+
+
+def forged(file: Path, target: Path, values: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> Path:
+    """A file of other contents, with a digest that fits."""
+    from icans.forecast.model_file import _digest
+
+    buffer, text = io.BytesIO(), json.dumps(values).encode()
+    np.savez(buffer, **arrays)
+    members = {"model_json": text, "arrays_npz": buffer.getvalue(), "digest_txt": _digest(text, arrays).encode()}
+    return changed(file, target, **members)
+
+
+def test_the_layout_of_before_can_still_be_read(tmp_path: Path) -> None:
+    from icans.forecast.model_file import _apart, _opened
+
+    model = trained("boosting", refits=1)
+    write_model(model, tmp_path / "m.icans")
+    values, rows, _ = _opened(tmp_path / "m.icans")
+    told = values.pop("arrays")
+    assert len(told) > len(rows)
+    old = forged(tmp_path / "m.icans", tmp_path / "o.icans", values | {"format": "icans-model/1"}, _apart(told, rows))
+    assert read_model(old).forecast(COHORT, 72.0)[0] == model.forecast(COHORT, 72.0)[0]
+
+
+@pytest.mark.parametrize("change", ["more", "fewer", "type", "shape"])
+def test_a_list_of_arrays_that_does_not_fit_the_numbers_is_refused(change: str, file: Path, tmp_path: Path) -> None:
+    from icans.forecast.model_file import _opened
+
+    values, rows, _ = _opened(file)
+    told = values["arrays"]
+    told = {
+        "more": [*told, ["x", "<f8", [2]]], "fewer": told[:-1], "type": [[told[0][0], "<c16", told[0][2]], *told[1:]],
+        "shape": [[told[0][0], told[0][1], [-1]], *told[1:]],
+    }[change]  # fmt: skip
+    with pytest.raises(DataError, match="a whole model"):
+        read_model(forged(file, tmp_path / "f.icans", values | {"arrays": told}, rows))
 
 
 class Boom:

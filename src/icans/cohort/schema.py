@@ -14,6 +14,7 @@ Conventions
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -65,7 +66,7 @@ class Table:
 
     def empty(self) -> pd.DataFrame:
         """The table with no rows and the right types."""
-        return pd.DataFrame({c.name: pd.Series([], dtype=DTYPES[c.kind]) for c in self.columns})
+        return _empty(self).copy()
 
     def shape_up(self, frame: pd.DataFrame) -> pd.DataFrame:
         """``frame`` with every column of the table, in order and with its type, and a fresh index.
@@ -76,14 +77,25 @@ class Table:
         unknown = [name for name in frame.columns if name not in self.names]
         if unknown:
             raise KeyError(f"table {self.name!r} has no column {unknown}; it has {self.names}")
+        dtypes = _empty(self).dtypes
+        if frame.columns.equals(dtypes.index) and (frame.dtypes == dtypes).all():
+            return frame.reset_index(drop=True)
+        # Arrays, not series: a data frame of series compares the index of each with that of every other.
         columns = {}
         for column in self.columns:
             if column.name in frame:
-                columns[column.name] = frame[column.name].astype(DTYPES[column.kind])
+                columns[column.name] = frame[column.name].astype(DTYPES[column.kind]).array
+            elif column.kind == "number":
+                columns[column.name] = np.full(len(frame), np.nan)
             else:
-                columns[column.name] = pd.Series(pd.NA, index=frame.index, dtype="object").astype(DTYPES[column.kind]) \
-                    if column.kind != "number" else pd.Series(np.nan, index=frame.index)  # fmt: skip
-        return pd.DataFrame(columns, columns=self.names).reset_index(drop=True)
+                columns[column.name] = pd.array([pd.NA] * len(frame), dtype=dtypes[column.name])
+        return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)), columns=self.names, copy=False)
+
+
+@cache
+def _empty(table: Table) -> pd.DataFrame:
+    """The table with no rows, made once: never handed out itself."""
+    return pd.DataFrame({c.name: pd.Series([], dtype=DTYPES[c.kind]) for c in table.columns})
 
 
 _ID = Column("patient_id", "text", "patient, unique in the cohort", required=True)

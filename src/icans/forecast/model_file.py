@@ -3,9 +3,13 @@
 =================  =================================================================================================
 ``model.json``     format, program version, task, features, horizons, rung, envelope, what was validated, and the
                    structure of the fitted model and its bootstrap refits (:mod:`icans.forecast.models.parts`)
-``arrays.npz``     their numbers (read with ``allow_pickle=False``)
+``arrays.npz``     their numbers (read with ``allow_pickle=False``): one row of numbers for each type, in which the
+                   arrays lie behind one another; ``arrays`` in ``model.json`` says name, type and shape of each
 ``digest.txt``     SHA-256 over both
 =================  =================================================================================================
+
+A hybrid with its refits has some ten thousand small arrays; a member of the archive for each would take seconds.
+Version 1 of the layout did that; it can still be read.
 
 The digest finds damage and careless edits. It is no signature: who can write the file can write the digest, too.
 What a file *was* at a time is shown by sealing its digest in a registry (:mod:`icans.evaluate.registry`).
@@ -16,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,11 +35,11 @@ from icans.forecast.envelope import Envelope
 from icans.forecast.features import FeatureSpec
 from icans.forecast.final import FinalModel
 from icans.forecast.ladder import FittedRung, Rung
-from icans.forecast.models.parts import Arrays, Meta, from_parts, horizons_in, horizons_out, to_parts
+from icans.forecast.models.parts import Array, Arrays, Meta, from_parts, horizons_in, horizons_out, to_parts
 from icans.forecast.outcomes import Task
 
 #: Name and version of the layout. A reader refuses other versions: a model that is half understood is a wrong model.
-FORMAT = "icans-model/1"
+FORMAT, BEFORE = "icans-model/2", "icans-model/1"
 #: Largest file and largest unpacked size that is read, bytes: a model of a cohort is some megabytes.
 MAX_FILE, MAX_UNPACKED = 500_000_000, 2_000_000_000
 _NAMES = ("model.json", "arrays.npz", "digest.txt")
@@ -52,9 +57,15 @@ def write_model(model: FinalModel, path: Path | str) -> str:
     """
     path = Path(path)
     values, arrays = _parts(model, str(path))
+    names = sorted(arrays)
+    values["arrays"] = [[name, arrays[name].dtype.str, list(arrays[name].shape)] for name in names]
     text = json.dumps(values, indent=1, sort_keys=True, allow_nan=False).encode()
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **dict(sorted(arrays.items())))
+    rows: dict[str, list[Array]] = {}
+    for name in names:
+        rows.setdefault(arrays[name].dtype.str, []).append(arrays[name].ravel())
+    kinds = {f"row{k}": np.concatenate(row) for k, row in enumerate(rows.values())}
+    np.savez(buffer, allow_pickle=False, **kinds)
     digest = _digest(text, _members(buffer.getvalue()))
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in zip(_NAMES, (text, buffer.getvalue(), digest.encode()), strict=True):
@@ -72,10 +83,12 @@ def read_model(path: Path | str) -> FinalModel:
     """
     values, arrays, digest = _opened(Path(path))
     file = str(path)
-    if values.get("format") != FORMAT:
+    if values.get("format") not in (FORMAT, BEFORE):
         remedy = f"Read it with the version that wrote it ({values.get('program', 'unknown')}), or train it again."
         raise DataError([Problem(file, None, "format", str(values.get("format")), FORMAT, remedy)])
     try:
+        if values["format"] == FORMAT:
+            arrays = _apart(values["arrays"], arrays)
         return _model(values, arrays, digest)
     except (KeyError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}"
@@ -143,6 +156,28 @@ def _part(values: Meta, arrays: Arrays, name: str) -> Any:
     return from_parts(values["parts"][name], mine)
 
 
+def _apart(told: list[list[Any]], rows: Arrays) -> Arrays:
+    """The arrays that lie in rows of numbers behind one another.
+
+    Raises
+    ------
+    ValueError
+        The rows are not those that the list tells of.
+    """
+    by_type = {row.dtype.str: row for row in rows.values()}
+    used = dict.fromkeys(by_type, 0)
+    found: Arrays = {}
+    for name, dtype, shape in told:
+        start, size = used.get(dtype, 0), math.prod(map(int, shape))
+        if size < 0 or dtype not in by_type or start + size > len(by_type[dtype]):
+            raise ValueError(f"array {name!r} of type {dtype} and shape {shape} is not there")
+        found[str(name)] = by_type[dtype][start : start + size].reshape(shape)
+        used[dtype] = start + size
+    if any(used[dtype] != len(row) for dtype, row in by_type.items()):
+        raise ValueError("there are more numbers than the list of arrays tells of")
+    return found
+
+
 class _Stored:
     """Stands in a rung for the model before fitting, which a file does not hold."""
 
@@ -195,7 +230,7 @@ def _digest(text: bytes, arrays: Arrays) -> str:
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
         found.update(f"{name}|{value.dtype.str}|{value.shape}".encode())
-        found.update(value.tobytes())
+        found.update(value.tobytes() if value.dtype.kind == "U" else value.data)
     return found.hexdigest()
 
 

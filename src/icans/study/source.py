@@ -75,9 +75,10 @@ def read_cohort(section: CohortSection, seed: int) -> Cohort:
     """
     from icans.cohort.readers import read
     from icans.datasets import load
-    from icans.datasets.demo import demo_cohort
 
     if section.demo_patients is not None:
+        from icans.datasets.demo import demo_cohort  # half a second of imports
+
         return demo_cohort(n=section.demo_patients, seed=seed)
     if section.dataset is not None:
         return load(section.dataset)

@@ -1,13 +1,14 @@
-"""Boosted trees as LightGBM writes them, asked without LightGBM: its import would be most of a single forecast.
+"""Boosted trees grown by LightGBM, asked without it: its import would be most of a single forecast.
 
-:meth:`BoostedTrees.read` takes the library's own text (:meth:`lightgbm.Booster.model_to_string`), which also is what a
-model file holds. Predictions are the library's, bit for bit: leaf values are added tree by tree. Shapley values are
+:meth:`BoostedTrees.read` takes the library's own text (:meth:`lightgbm.Booster.model_to_string`); a model file holds
+arrays. Predictions are the library's, bit for bit: leaf values are added tree by tree. Shapley values are
 those of ``pred_contrib`` (Lundberg SM et al., Nat Mach Intell 2020;2:56, path-dependent), found leaf by leaf: a leaf
 adds its value times a product of one factor a feature, and Shapley values of a product have a closed form.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import factorial
@@ -35,8 +36,6 @@ class BoostedTrees:
 
     Attributes
     ----------
-    text
-        LightGBM's own words, kept for the file.
     root
         First node of each tree, shape (trees,).
     feature
@@ -53,7 +52,6 @@ class BoostedTrees:
         Training rows that came through.
     """
 
-    text: str
     root: Ints
     feature: Ints
     left: Ints
@@ -90,7 +88,7 @@ class BoostedTrees:
                 tree[side] = np.where(inner, tree[side] + start, -1)
         empty = _tree("num_leaves=1\nleaf_value=0")
         joined = {name: np.concatenate([like[:0], *(t[name] for t in trees)]) for name, like in empty.items()}
-        return cls(text, root, **joined)
+        return cls(root, **joined)
 
     def __len__(self) -> int:
         return len(self.root)
@@ -145,6 +143,47 @@ class BoostedTrees:
             steps[self.right[node]] = [*steps[node], (node, False)]
         leaves = [k for k in np.flatnonzero(self.feature < 0).tolist() if steps[k]]
         return _Paths.of(self, leaves, [steps[k] for k in leaves])
+
+
+#: Types in which arrays lie in a file: trees of a hybrid and its refits have a million nodes.
+_STORED = {"feature": np.int32, "left": np.int32, "right": np.int32, "threshold": np.float64, "kind": np.int8,
+           "to_left": np.bool_, "value": np.float64, "rows": np.int64}  # fmt: skip
+
+
+def pack(models: Sequence[BoostedTrees | None]) -> dict[str, NDArray[Any]]:
+    """Several sets of trees (None: no tree) as arrays, one behind the other."""
+    there = [model for model in models if model is not None]
+    found: dict[str, NDArray[Any]] = {
+        name: np.concatenate([np.empty(0, dtype), *(getattr(m, name).astype(dtype) for m in there)])
+        for name, dtype in _STORED.items()
+    }
+    found["root"] = np.concatenate([np.empty(0, np.int32), *(m.root.astype(np.int32) for m in there)])
+    sizes = [(-1, 0) if m is None else (len(m.root), len(m.feature)) for m in models]
+    return found | {"sizes": np.array(sizes, dtype=np.int64).reshape(-1, 2)}
+
+
+def unpack(arrays: Mapping[str, NDArray[Any]], columns: int) -> list[BoostedTrees | None]:
+    """The inverse of :func:`pack`, for rows of ``columns`` columns; ValueError for what are no trees."""
+    sizes = np.asarray(arrays["sizes"], dtype=np.int64).reshape(-1, 2)
+    trees, nodes = np.maximum(sizes[:, 0], 0), sizes[:, 1]
+    values: dict[str, NDArray[Any]] = {name: np.asarray(arrays[name], dtype=dtype) for name, dtype in _STORED.items()}
+    root = np.asarray(arrays["root"], dtype=np.int64)
+    inner = values["feature"] >= 0
+    own, size = np.arange(nodes.sum()) - np.repeat(np.cumsum(nodes) - nodes, nodes), np.repeat(nodes, nodes)
+    sound = (nodes >= 0).all() and all(v.shape == own.shape for v in values.values()) and len(root) == trees.sum()
+    # Every step leads on, or a walk would never end.
+    for side in ("left", "right") if sound else ():
+        step = values[side][inner]
+        sound = sound and bool((step > own[inner]).all() and (step < size[inner]).all())
+    sound = sound and bool((root >= 0).all() and (root < np.repeat(nodes, trees)).all())
+    if not sound or (values["feature"] >= columns).any():
+        raise ValueError("these arrays are no trees")
+    made: list[BoostedTrees | None] = []
+    for k, count in enumerate(sizes[:, 0].tolist()):
+        a, t = int(nodes[:k].sum()), int(trees[:k].sum())
+        parts: dict[str, Any] = {name: v[a : a + nodes[k]] for name, v in values.items()}
+        made.append(None if count < 0 else BoostedTrees(root[t : t + count], **parts))
+    return made
 
 
 @dataclass(frozen=True)

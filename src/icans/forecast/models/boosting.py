@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from icans.core.random import stream
 from icans.forecast import preprocess_parts
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summary_columns
-from icans.forecast.models.boosted_trees import BoostedTrees
+from icans.forecast.models.boosted_trees import BoostedTrees, pack, unpack
 from icans.forecast.models.coherent import coherent_risks
 from icans.forecast.models.logistic import by_source
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, horizons_in, horizons_out, join
@@ -180,12 +180,11 @@ class FittedBoosting:
         return {"trees": float(self.trees)}
 
     def to_parts(self) -> Parts:
-        """Plain parts (:mod:`icans.forecast.models.parts`); trees in LightGBM's own text format."""
-        trees = [None if model is None else model.text for model in self.models.values()]
+        """Plain parts (:mod:`icans.forecast.models.parts`)."""
         meta: Meta = {"kind": "boosting", "names": self.names, "columns": self.columns, "trees": self.trees}
         return join(
-            meta | {"horizons": horizons_out(list(self.models)), "boosters": trees},
-            {},
+            meta | {"horizons": horizons_out(list(self.models))},
+            {f"boosted_{name}": value for name, value in pack(list(self.models.values())).items()},
             pipeline=preprocess_parts.to_parts(self.pipeline),
             baseline=baseline_parts(self.baseline),
         )
@@ -193,10 +192,15 @@ class FittedBoosting:
 
 def from_parts(meta: Meta, arrays: Arrays) -> FittedBoosting:
     """The model again."""
-    boosters = [None if text is None else BoostedTrees.read(str(text)) for text in meta["boosters"]]
+    names = list(map(str, meta["names"]))
+    if "boosters" in meta:  # a file of before, with LightGBM's text in it
+        boosters = [None if text is None else BoostedTrees.read(str(text)) for text in meta["boosters"]]
+    else:
+        mine = {name.removeprefix("boosted_"): v for name, v in arrays.items() if name.startswith("boosted_")}
+        boosters = unpack(mine, len(names))
     return FittedBoosting(
         preprocess_parts.from_parts(*child(meta, arrays, "pipeline")),
-        list(meta["names"]),
+        names,
         list(meta["columns"]),
         baseline_from(*child(meta, arrays, "baseline")),
         dict(zip(horizons_in(meta["horizons"]), boosters, strict=True)),
