@@ -11,7 +11,7 @@ from icans.core.errors import ModelError
 from icans.population.diagnose import effects as eta
 from icans.population.diagnose.npde import npde, npde_tests
 from icans.population.diagnose.predictions import predictions
-from icans.population.diagnose.vpc import bin_edges, vpc
+from icans.population.diagnose.vpc import _percentiles, bin_edges, vpc
 from icans.population.fit.modes import find_modes
 from icans.population.fit.result import Fit
 from icans.population.nlme.likelihood import bind
@@ -137,13 +137,56 @@ def test_percentiles_are_numpys_and_bins_hold_everything():
     assert counts.min() > 50
 
 
-def test_survival_without_events_lost_is_the_empirical_one():
-    from icans.population.diagnose.vpc import _kaplan_meier
+def test_survival_of_the_check_is_the_one_of_the_evaluation():
+    from icans.evaluate import censoring
 
-    time, grid = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.5, 1.0, 2.5, 4.0])
-    np.testing.assert_allclose(_kaplan_meier(time, np.ones(4, bool), grid), [1.0, 0.75, 0.5, 0.0])
-    event = np.array([True, False, True, True])
-    np.testing.assert_allclose(_kaplan_meier(time, event, np.array([3.5])), [0.75 * 0.5])
+    fit, records = fitted(n=60, outcomes=OUTCOMES)
+    table = vpc(fit, records, 5, replicates=20)["sick"].table
+    own = records.frame().query("observable == 'sick'")
+    curve = censoring.kaplan_meier(own["value"], own["censor"] == "none").at(table["time_h"])
+    np.testing.assert_allclose(table["observed"], curve)
+    assert table["observed"].iloc[-1] < table["observed"].iloc[0] == 1.0
+
+
+def test_a_share_inside_is_told_beside_that_of_a_right_model():
+    fit, records = fitted(n=100)
+    check = vpc(fit, records, 5, replicates=200)["y"]
+    low, middle, high = check.usual
+    assert 0.75 < low <= middle <= high <= 1.0
+    assert low <= check.inside
+    assert middle > 0.9
+
+
+def test_weights_equal_to_numbers_of_copies_give_percentiles_of_the_copies():
+    rng = np.random.default_rng(3)
+    y, times = rng.normal(size=40), rng.integers(1, 4, 40)
+    many = np.repeat(y, 500)
+    copies = _percentiles(np.repeat(many, np.repeat(times, 500)), np.ones(500 * times.sum()))
+    np.testing.assert_allclose(_percentiles(many, np.repeat(times, 500) / 7.0), copies, atol=0.02)
+    np.testing.assert_allclose(_percentiles(y, np.full(40, 0.3)), np.percentile(y, [5, 50, 95]))
+    beyond = np.sort(y)
+    beyond[-4:] = np.inf  # the 95th percentile falls among values beyond a limit
+    assert np.isnan(_percentiles(beyond, np.ones(40))).tolist() == [False, False, True]
+
+
+def test_sampling_the_sicker_more_often_misleads_a_check_by_values_but_not_one_by_subjects():
+    fit, records = fitted(n=150, seed=4)
+    subjects = []
+    for s in records.subjects:
+        table = s.observations
+        if table["value"].iloc[-1] > 12.0:  # the upper half has six values on day 7
+            extra = table.iloc[[-1] * 5].assign(value=table["value"].iloc[-1] + np.linspace(-0.5, 0.5, 5))
+            table = pd.concat([table, extra])
+        subjects.append(replace(s, observations=table))
+    often = make_records(subjects)
+    edges = {"y": [-np.inf, 130.0, np.inf]}
+    by_values, by_subjects = (
+        vpc(fit, often, 5, bins=edges, replicates=150, patients_equal=equal)["y"]
+        .table.query("bin == 1 and statistic == 'p50'")
+        for equal in (False, True)
+    )  # fmt: skip
+    assert by_values["observed"].iloc[0] > by_values["high"].iloc[0]
+    assert by_subjects["low"].iloc[0] < by_subjects["observed"].iloc[0] < by_subjects["high"].iloc[0]
 
 
 def test_shrinkage_covariates_outliers():

@@ -16,43 +16,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from icans.core.errors import NotEstimableError
+from icans.core.survival import (
+    CENSORED,
+    COMPETING,
+    EVENT,
+    Curve,
+    Floats,
+    Integers,
+    as_weights,
+    check_outcome,
+    counts,
+    kaplan_meier,
+    product,
+    ratio,
+)
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-CENSORED, EVENT, COMPETING = 0, 1, 2
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A right-continuous step function of time, or one for each resample.
-
-    Attributes
-    ----------
-    times
-        Times of the steps, rising, shape (k,).
-    values
-        Value from each step on, shape (..., k).
-    start
-        Value before the first step.
-    """
-
-    times: Floats
-    values: Floats
-    start: float
-
-    def at(self, time: ArrayLike) -> Floats:
-        """Value at each time, shape (..., m)."""
-        return self._look_up(time, "right")
-
-    def before(self, time: ArrayLike) -> Floats:
-        """Left limit at each time, shape (..., m)."""
-        return self._look_up(time, "left")
-
-    def _look_up(self, time: ArrayLike, side: str) -> Floats:
-        index = np.searchsorted(self.times, np.atleast_1d(np.asarray(time, dtype=float)), side=side)  # type: ignore[call-overload]
-        first = np.full((*self.values.shape[:-1], 1), self.start)
-        return np.concatenate([first, self.values], axis=-1)[..., index]
+__all__ = [
+    "CENSORED", "COMPETING", "EVENT", "Curve", "Floats", "HorizonStatus", "Integers", "aalen_johansen", "as_weights",
+    "censoring_curve", "check_outcome", "horizon_status", "kaplan_meier", "pseudo_values", "require_status",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,66 +64,21 @@ class HorizonStatus:
             return self.case.sum(axis=-1) / self.total.sum(axis=-1)
 
 
-def check_outcome(time: ArrayLike, event: ArrayLike) -> tuple[Floats, Integers]:
-    """Times and event codes as arrays.
-
-    Raises
-    ------
-    ValueError
-        Lengths differ, a time is negative or missing, or a code is not 0, 1 or 2.
-    """
-    t = np.asarray(time, dtype=float)
-    e = np.asarray(event)
-    if t.ndim != 1 or t.shape != e.shape:
-        raise ValueError(f"time and event must be one-dimensional and equally long; got {t.shape} and {e.shape}")
-    if not np.isfinite(t).all() or np.any(t < 0):
-        raise ValueError("time must be finite and not negative")
-    codes = e.astype(np.int64)
-    if np.any(codes != e) or np.any((codes < CENSORED) | (codes > COMPETING)):
-        raise ValueError(f"event must be 0 (censored), 1 (event) or 2 (competing); got {np.unique(e)[:10]}")
-    return t, codes
-
-
-def as_weights(weights: ArrayLike | None, n: int) -> Floats:
-    """Frequency weights of shape (n,) or (B, n); ones where none are given.
-
-    Raises
-    ------
-    ValueError
-        Wrong shape, or a negative or missing weight.
-    """
-    if weights is None:
-        return np.ones(n)
-    w = np.asarray(weights, dtype=float)
-    if w.ndim not in (1, 2) or w.shape[-1] != n:
-        raise ValueError(f"weights must have shape ({n},) or (resamples, {n}); got {w.shape}")
-    if not np.isfinite(w).all() or np.any(w < 0):
-        raise ValueError("weights must be finite and not negative")
-    return w
-
-
-def kaplan_meier(time: ArrayLike, event: ArrayLike, weights: ArrayLike | None = None) -> Curve:
-    """Probability of having had no event of any kind (codes 1 and 2)."""
-    t, e = check_outcome(time, event)
-    times, at_risk, (events,) = _counts(t, as_weights(weights, len(t)), [e != CENSORED])
-    return Curve(times, _product(events, at_risk), 1.0)
-
-
 def censoring_curve(time: ArrayLike, event: ArrayLike, weights: ArrayLike | None = None) -> Curve:
     """Probability of not yet being censored; events leave the risk set before censorings at the same time."""
     t, e = check_outcome(time, event)
     w = as_weights(weights, len(t))
-    times, at_risk, (events, censored) = _counts(t, w, [e != CENSORED, e == CENSORED])
-    return Curve(times, _product(censored, at_risk - events), 1.0)
+    times, at_risk, (events, censored) = counts(t, w, [e != CENSORED, e == CENSORED])
+    return Curve(times, product(censored, at_risk - events), 1.0)
 
 
 def aalen_johansen(time: ArrayLike, event: ArrayLike, weights: ArrayLike | None = None, cause: int = EVENT) -> Curve:
     """Cumulative incidence of one cause in the presence of the other."""
     t, e = check_outcome(time, event)
-    times, at_risk, (mine, every) = _counts(t, as_weights(weights, len(t)), [e == cause, e != CENSORED])
-    free = _product(every, at_risk)
+    times, at_risk, (mine, every) = counts(t, as_weights(weights, len(t)), [e == cause, e != CENSORED])
+    free = product(every, at_risk)
     before = np.concatenate([np.ones((*free.shape[:-1], 1)), free[..., :-1]], axis=-1)
-    return Curve(times, np.cumsum(before * _ratio(mine, at_risk), axis=-1), 0.0)
+    return Curve(times, np.cumsum(before * ratio(mine, at_risk), axis=-1), 0.0)
 
 
 def horizon_status(
@@ -200,23 +137,3 @@ def pseudo_values(time: ArrayLike, event: ArrayLike, horizon: float, cause: int 
     full = aalen_johansen(t, e, cause=cause).at(horizon)[0]
     left_out = aalen_johansen(t, e, np.ones((n, n)) - np.eye(n), cause).at(horizon)[:, 0]
     return n * full - (n - 1) * left_out
-
-
-def _counts(t: Floats, w: Floats, masks: list[NDArray[np.bool_]]) -> tuple[Floats, Floats, list[Floats]]:
-    """Distinct times, number at risk at each, and weighted counts of each mask at each; shapes (..., k)."""
-    order = np.argsort(t, kind="stable")
-    times, starts = np.unique(t[order], return_index=True)
-    sorted_weights = w[..., order]
-    at_times = np.add.reduceat(sorted_weights, starts, axis=-1)
-    at_risk = np.cumsum(at_times[..., ::-1], axis=-1)[..., ::-1]
-    sums = [np.add.reduceat(sorted_weights * mask[order], starts, axis=-1) for mask in masks]
-    return times, at_risk, sums
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 1e-12)
-
-
-def _product(leaving: Floats, at_risk: Floats) -> Floats:
-    staying = 1.0 - np.clip(_ratio(leaving, at_risk), 0.0, 1.0)
-    return np.asarray(np.cumprod(staying, axis=-1), dtype=np.float64)

@@ -3,12 +3,17 @@
 Prediction correction (Bergstrand, Hooker, Wallin & Karlsson 2011, AAPS J 13:143, doi 10.1208/s12248-011-9255-z) takes
 out what doses and covariates explain within a bin. Values beyond a limit count as beyond it in observations and
 simulations alike: a percentile that falls among them is not shown, and their share is checked on its own. Grades are
-checked as the share of subjects at or above each grade, events as Kaplan-Meier curves.
+checked as the share of subjects at or above each grade, events as Kaplan-Meier curves. A share of statistics within
+their bands means something only beside what a right model gives: the same share of simulated cohorts is told.
+
+Where the sicker are sampled more often, percentiles of values are those of the sicker, but simulated effects know
+nothing of it. ``patients_equal`` weighs every subject once per bin, in observations and simulations alike (inverse
+intensity weights: Lin, Scharfstein & Rosenheck 2004, J R Stat Soc B 66:791, doi 10.1111/j.1467-9868.2004.b5543.x).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from icans.core.errors import ModelError, Problem
+from icans.core.survival import kaplan_meier
 from icans.population.fit.result import Fit
 from icans.population.nlme.likelihood import Bound, bind, means, phi_of, psi_of
 from icans.population.nlme.observed import Observation, Outcome
@@ -26,6 +32,8 @@ from icans.population.nlme.simulating import Simulated, simulate_observations
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 PERCENTILES = (5.0, 50.0, 95.0)
+#: Number of bins, or their edges.
+Bins = int | Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class Vpc:
 
     ``table``: a row per bin and statistic: ``bin, time_h, n, statistic`` (``"p5"``, ..., ``"below limit"``,
     ``"grade >= 1"``, ``"event-free"``), ``observed, low, middle, high`` (quantiles of the same statistic in the
-    simulations, 2.5, 50 and 97.5 % by default). ``points``: the observations as corrected.
+    simulations, 2.5, 50 and 97.5 % by default). ``points``: the observations as corrected. ``usual``: 5, 50 and 95 %
+    of the share inside over the simulated cohorts themselves: what a right model gives.
     """
 
     observable: str
@@ -43,6 +52,7 @@ class Vpc:
     replicates: int
     table: pd.DataFrame
     points: pd.DataFrame
+    usual: tuple[float, float, float] = (np.nan, np.nan, np.nan)
 
     @property
     def inside(self) -> float:
@@ -51,7 +61,7 @@ class Vpc:
         return float(((t["observed"] >= t["low"]) & (t["observed"] <= t["high"])).mean()) if len(t) else np.nan
 
 
-def bin_edges(time_h: Array, bins: int | Sequence[float]) -> Array:
+def bin_edges(time_h: Array, bins: Bins) -> Array:
     """Edges of bins: those given, or ``bins`` of about equal numbers of observations, between distinct times."""
     if not isinstance(bins, int):
         return np.asarray(sorted(bins), dtype=float)
@@ -66,10 +76,19 @@ def bin_edges(time_h: Array, bins: int | Sequence[float]) -> Array:
 
 
 def vpc(
-    fit: Fit, records: Records, seed: int, *, observables: Sequence[str] | None = None, bins: int | Sequence[float] = 8,
-    replicates: int = 300, corrected: bool = True, interval: float = 0.95,
+    fit: Fit, records: Records, seed: int, *, observables: Sequence[str] | None = None,
+    bins: Bins | Mapping[str, Bins] = 8, replicates: int = 300, corrected: bool = True, interval: float = 0.95,
+    patients_equal: bool = False,
 ) -> dict[str, Vpc]:  # fmt: skip
     """Visual predictive checks of observables (all if None), from one set of simulations.
+
+    Parameters
+    ----------
+    bins
+        Number of bins with about as many values, or their edges (visits: edges between them); by observable if a
+        mapping (those left out have 8).
+    patients_equal
+        Measured values: every subject weighs the same in a bin, however many values it has there.
 
     Raises
     ------
@@ -89,11 +108,12 @@ def vpc(
     out = {}
     for k, what in enumerate(bound.model.observed):
         if (observables is None or what.name in observables) and (bound.rows.observed == k).any():
+            own = bins.get(what.name, 8) if isinstance(bins, Mapping) else bins
             if isinstance(what, Observation) or what.kind == "count":
                 positive = isinstance(what, Observation) and what.error in LOGARITHMIC
-                out[what.name] = _continuous(bound, k, drawn, pred, bins, corrected, interval, positive)
+                out[what.name] = _continuous(bound, k, drawn, pred, own, corrected, interval, positive, patients_equal)
             elif what.kind == "ordinal":
-                out[what.name] = _ordinal(bound, k, what, drawn, bins, interval)
+                out[what.name] = _ordinal(bound, k, what, drawn, own, interval)
             else:
                 out[what.name] = _survival(bound, k, drawn, interval)
     return out
@@ -112,22 +132,32 @@ def _band(values: Array, interval: float) -> Array:
     return out
 
 
-def _percentiles(y: Array) -> Array:
-    """Percentiles over the last axis with beyond-limit values as infinities; NaN where they fall on one."""
-    ordered = np.sort(y, axis=-1)
-    n = y.shape[-1]
+def _percentiles(y: Array, weight: Array) -> Array:
+    """Weighted percentiles over the last axis with beyond-limit values as infinities; NaN where they fall on one.
+
+    Between values as numpy does by default, places by the middles of weights: the same where all weigh the same.
+    """
+    order = np.argsort(y, axis=-1)
+    ordered, w = np.take_along_axis(y, order, axis=-1), weight[order]
+    middle = np.cumsum(w, axis=-1) - 0.5 * w
+    place = (middle - middle[..., :1]) / np.maximum(middle[..., -1:] - middle[..., :1], 1e-300)
     out = []
     for q in PERCENTILES:
-        at = q / 100.0 * (n - 1)
-        low, high = ordered[..., int(np.floor(at))], ordered[..., int(np.ceil(at))]
+        after = np.clip((place < q / 100.0).sum(axis=-1, keepdims=True), min(1, y.shape[-1] - 1), y.shape[-1] - 1)
+        ends = [np.take_along_axis(x, at, axis=-1)[..., 0] for x in (ordered, place)
+                for at in (np.maximum(after - 1, 0), after)]  # fmt: skip
+        low, high, before, behind = ends
+        part = np.clip((q / 100.0 - before) / np.maximum(behind - before, 1e-300), 0.0, 1.0)
+        # Exactly on a value, its neighbour beyond the limit does not matter.
+        low, high = np.where(part > 1.0 - 1e-9, high, low), np.where(part < 1e-9, low, high)
         with np.errstate(invalid="ignore"):
-            out.append(np.where(np.isfinite(low) & np.isfinite(high), low + (at - np.floor(at)) * (high - low), np.nan))
+            out.append(np.where(np.isfinite(low) & np.isfinite(high), low + part * (high - low), np.nan))
     return np.stack(out, axis=-1)
 
 
 def _continuous(
-    bound: Bound, k: int, drawn: Simulated, pred: Array, bins: int | Sequence[float], corrected: bool, interval: float,
-    positive: bool,
+    bound: Bound, k: int, drawn: Simulated, pred: Array, bins: Bins, corrected: bool, interval: float, positive: bool,
+    patients_equal: bool,
 ) -> Vpc:  # fmt: skip
     rows = bound.rows
     i, r = np.nonzero((rows.observed == k) & (rows.source >= 0))
@@ -139,10 +169,11 @@ def _continuous(
     edges = bin_edges(time, bins)
     which = np.digitize(time, edges) - 1
     p = pred[i, r]
-    table, points = [], []
+    table, points, within = [], [], []
     for one in np.unique(which):
         at = which == one
-        centre = float(np.median(time[at]))
+        centre, n = float(np.median(time[at])), int(at.sum())
+        weight = 1.0 / np.bincount(i[at])[i[at]] if patients_equal else np.ones(n)
         shown, simulated = y[at], sims[:, at]
         if corrected:
             middle = float(np.median(p[at]))
@@ -152,16 +183,30 @@ def _continuous(
                 else:
                     shown, simulated = shown + (middle - p[at]), simulated + (middle - p[at])
         good = np.isfinite(simulated).any(axis=1)
-        stats, own = _percentiles(simulated[good]), _percentiles(shown)
-        band = _band(stats, interval)
-        table += [(int(one), centre, int(at.sum()), f"p{q:g}", own[j], *band[:, j]) for j, q in enumerate(PERCENTILES)]
+        own, stats = _percentiles(shown, weight), _percentiles(simulated[good], weight).T
+        found = [(f"p{q:g}", own[j], stats[j]) for j, q in enumerate(PERCENTILES)]
+        share = weight / weight.sum()
         for word, end in (("below limit", -np.inf), ("above limit", np.inf)):
             if (y == end).any():
-                share = (simulated == end).mean(axis=1)
-                tail = _band(share, interval)
-                table.append((int(one), centre, int(at.sum()), word, float((shown == end).mean()), *tail))
+                found.append((word, float((shown == end) @ share), (simulated == end) @ share))
+        for word, observed, drawn_ones in found:
+            band = _band(drawn_ones[:, None], interval)[:, 0]
+            table.append((int(one), centre, n, word, observed, *band))
+            if np.isfinite(observed) and len(drawn_ones) == len(sims):
+                inside = (drawn_ones >= band[0]) & (drawn_ones <= band[2])
+                within.append(np.where(np.isfinite(drawn_ones), inside, np.nan))
         points.append(pd.DataFrame({"time_h": time[at], "value": shown, "bin": int(one)}))
-    return Vpc(bound.model.observed[k].name, "continuous", corrected, len(sims), _table(table), pd.concat(points))
+    name = bound.model.observed[k].name
+    return Vpc(name, "continuous", corrected, len(sims), _table(table), pd.concat(points), _usual(within))
+
+
+def _usual(within: list[Array]) -> tuple[float, float, float]:
+    """Quantiles of the share inside over replicates, from which were inside, (statistics, R)."""
+    known = [w for w in within if np.isfinite(w).any()]
+    if not known:
+        return (np.nan, np.nan, np.nan)
+    low, middle, high = np.nanquantile(np.nanmean(np.stack(known), axis=0), [0.05, 0.5, 0.95])
+    return float(low), float(middle), float(high)
 
 
 def _limit(value: Array, role: Ints, which: int) -> float:
@@ -174,9 +219,7 @@ def _table(rows: list[tuple[object, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _ordinal(
-    bound: Bound, k: int, what: Outcome, drawn: Simulated, bins: int | Sequence[float], interval: float
-) -> Vpc:
+def _ordinal(bound: Bound, k: int, what: Outcome, drawn: Simulated, bins: Bins, interval: float) -> Vpc:
     rows = bound.rows
     i, r = np.nonzero((rows.observed == k) & (rows.source >= 0))
     time, y, sims = rows.time_h[i, r], rows.value[i, r], drawn.values[:, i, r]
@@ -204,18 +247,11 @@ def _survival(bound: Bound, k: int, drawn: Simulated, interval: float) -> Vpc:
     seen = np.isfinite(last)
     grid = np.linspace(0.0, float(np.nanmax(observed[seen])), 25)
     times = drawn.events[name][:, seen]
-    sims = np.stack([_kaplan_meier(np.where(np.isfinite(t), t, observed[seen]), np.isfinite(t), grid) for t in times])
+    sims = np.stack([
+        kaplan_meier(np.where(np.isfinite(t), t, observed[seen]), np.isfinite(t)).at(grid) for t in times
+    ])  # fmt: skip
     band = _band(sims, interval)
-    curve = _kaplan_meier(observed[seen], event[seen], grid)
+    curve = kaplan_meier(observed[seen], event[seen]).at(grid)
     table = [(j, t, int(seen.sum()), "event-free", curve[j], *band[:, j]) for j, t in enumerate(grid)]
     points = pd.DataFrame({"time_h": observed[seen], "value": event[seen].astype(float), "bin": 0})
     return Vpc(name, "event", False, len(sims), _table(table), points)
-
-
-def _kaplan_meier(time: Array, event: npt.NDArray[np.bool_], grid: Array) -> Array:
-    order = np.argsort(time, kind="stable")
-    t, e = time[order], event[order]
-    at_risk = len(t) - np.arange(len(t))
-    survival = np.cumprod(1.0 - e / at_risk)
-    place = np.searchsorted(t, grid, side="right") - 1
-    return np.where(place < 0, 1.0, survival[np.maximum(place, 0)])
