@@ -131,7 +131,7 @@ def test_the_key_of_a_library_is_kept_and_is_that_of_the_equations(
     monkeypatch.setattr(members, "computed_key", lambda _: pytest.fail("the kept key was not used"))
     members.recipe_key.cache_clear()
     assert members.recipe_key(members.Recipe()) == key
-    monkeypatch.setattr(members, "code_digest", lambda: "other code")  # and other code asks again
+    monkeypatch.setattr(members, "code_state", lambda: "other code")  # and other code asks again
     monkeypatch.setattr(members, "computed_key", lambda _: "other key")
     members.recipe_key.cache_clear()
     assert members.recipe_key(members.Recipe()) == "other key"

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import BinaryIO
 
@@ -97,6 +95,9 @@ def _one(file: SourceFile, path: Path) -> str:
         present = sha256(path)
         if file.sha256 in (None, present):
             return present
+    import urllib.error  # a tenth of a second with what they bring, which who fetches nothing need not wait for
+    import urllib.request
+
     with atomic_path(path) as temporary:
         try:
             request = urllib.request.Request(file.url, headers={"User-Agent": "icans"})  # noqa: S310 - catalogue

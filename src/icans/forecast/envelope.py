@@ -218,10 +218,10 @@ class Envelope:
 
     def _out_of_range(self, table: pd.DataFrame, used: Sequence[str]) -> list[list[Note]]:
         notes: list[list[Note]] = [[] for _ in range(len(table))]
-        for name in used:
-            if name == "day" or name not in self.quantiles or name not in table.columns:
-                continue
-            value = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
+        there = set(table.columns)
+        names = [n for n in used if n != "day" and n in self.quantiles and n in there]
+        numbers = _numbers(table, names)
+        for name, value in zip(names, numbers.T, strict=True):
             low, high = self.quantiles[name][:2]
             about = ".".join(name.split(".")[:2])  # one note for all columns of an analyte
             for k in np.flatnonzero((value < low) | (value > high)).tolist():
@@ -231,7 +231,8 @@ class Envelope:
         return notes
 
     def _missing(self, table: pd.DataFrame, used: Sequence[str]) -> list[list[Note]]:
-        known = [n for n in used if n in self.quantiles and n in table.columns]
+        there = set(table.columns)
+        known = [n for n in used if n in self.quantiles and n in there]
         gone = table[known].isna().to_numpy()
         notes: list[list[Note]] = []
         for row in gone:
@@ -239,6 +240,15 @@ class Envelope:
             said = f"{len(names)} of {len(known)} features are missing and count as typical of the training patients"
             notes.append([Note("missing", ", ".join(names), said)] if names else [])
         return notes
+
+
+def _numbers(table: pd.DataFrame, names: list[str]) -> Floats:
+    """Columns as numbers, shape (rows, names); what is no number is missing."""
+    mine = table[names]
+    try:
+        return mine.to_numpy(dtype=float)
+    except (TypeError, ValueError):
+        return mine.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
 
 
 def _units(cohort: Cohort) -> dict[str, str]:

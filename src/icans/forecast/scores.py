@@ -9,7 +9,7 @@ the mg/L that most laboratories send. Scores are not risks: recalibrate them
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -163,44 +163,61 @@ def score_at(
         values[wanted.analyte], reasons[wanted.analyte] = _input_at(known, wanted, landmark.to_numpy(), lookback_h)
     with np.errstate(invalid="ignore", divide="ignore"):
         result = np.asarray(chosen.function(values), dtype=float)
-    said = pd.DataFrame(reasons).agg(lambda row: "; ".join(filter(None, row)), axis=1).to_numpy(dtype=object)
+    said = np.array(["; ".join(filter(None, row)) for row in zip(*reasons.values(), strict=True)], dtype=object)
     said = np.where(said == "", "an input is not a possible value", said)
     missing = pd.Series(np.where(np.isnan(result), said, ""), dtype="string[pyarrow]")
     return pd.DataFrame({"patient_id": patients, "value": result, "missing": missing})
 
 
-def _known(cohort: Cohort, chosen: Score, patients: pd.Index, landmark: Array) -> pd.DataFrame:
-    """Rows of the inputs that were available at the landmark, with the patient's position as ``who``."""
+@dataclass(frozen=True)
+class _Known:
+    """Rows of the inputs that were available at the landmark; ``who`` is the patient's position."""
+
+    who: npt.NDArray[np.intp]
+    time_h: Array
+    number: Array
+    analyte: npt.NDArray[np.object_]
+    unit: npt.NDArray[np.object_]
+    matrix: npt.NDArray[np.object_]
+
+    def rows(self, kept: npt.NDArray[np.bool_]) -> _Known:
+        """Some of them."""
+        return _Known(*(getattr(self, field.name)[kept] for field in fields(self)))
+
+
+def _known(cohort: Cohort, chosen: Score, patients: pd.Index, landmark: Array) -> _Known:
     rows = cohort.measurements
-    rows = rows[rows["analyte"].isin([i.analyte for i in chosen.inputs])]
+    mine = rows["analyte"].isin([i.analyte for i in chosen.inputs])
+    rows = rows.loc[mine, ["patient_id", "time_h", "available_h", "analyte", "value", "limit", "unit", "matrix"]]
     who = patients.get_indexer(pd.Index(rows["patient_id"]))
-    available = rows["available_h"].fillna(rows["time_h"]).to_numpy()
-    # a censored result counts as its limit
-    number = np.where(rows["value"].isna(), rows["limit"], rows["value"]).astype(float)
-    kept = (who >= 0) & (available <= landmark[who]) & ~np.isnan(number)
-    rows = rows.assign(who=who, number=number)[kept]
-    return rows[["who", "time_h", "analyte", "number", "unit", "matrix"]]
+    time, available, value, limit = (
+        rows[name].to_numpy(dtype=float) for name in ("time_h", "available_h", "value", "limit")
+    )
+    number = np.where(np.isnan(value), limit, value)  # a censored result counts as its limit
+    kept = (who >= 0) & (np.where(np.isnan(available), time, available) <= landmark[who]) & ~np.isnan(number)
+    words = (rows[name].to_numpy(dtype=object) for name in ("analyte", "unit", "matrix"))
+    return _Known(who, time, number, *words).rows(kept)
 
 
 #: Matrices that a blood result may be filed under; a result from urine or CSF is another quantity.
 BLOOD = frozenset({"plasma", "serum", "blood"})
 
 
-def _input_at(rows: pd.DataFrame, wanted: Input, landmark: Array, lookback_h: float) -> tuple[Array, npt.NDArray]:
+def _input_at(known: _Known, wanted: Input, landmark: Array, lookback_h: float) -> tuple[Array, npt.NDArray]:
     """Value of one input by patient in the unit of the formula, shape (n,), and why it is missing."""
     home = vocabulary.analyte(wanted.analyte).matrix
-    mine = rows[rows["analyte"] == wanted.analyte]
-    matrix = mine["matrix"].fillna(home)
-    mine = mine[matrix.isin(BLOOD) if home in BLOOD else matrix == home]
+    mine = known.rows(known.analyte == wanted.analyte)
+    there = pd.notna(mine.matrix)
+    usual = np.array([m in BLOOD if home in BLOOD else m == home for m in mine.matrix], dtype=bool)
+    mine = mine.rows(usual | ~there)
     n = len(landmark)
     reason = np.full(n, f"{wanted.analyte} not measured", dtype=object)
-    reason[mine["who"].to_numpy()] = f"{wanted.analyte} not measured in the window"
-    time = mine["time_h"].to_numpy()
-    first, last = wanted.hours if wanted.hours is not None else (landmark[mine["who"]] - lookback_h, np.inf)
-    mine = mine[(time >= first) & (time <= last)]
-    undeclared = mine["unit"].isna().to_numpy()
-    reason[mine["who"].to_numpy()[undeclared]] = f"{wanted.analyte} without a unit"
-    value = _by_patient(_converted(mine[~undeclared], wanted), wanted.statistic, n)
+    reason[mine.who] = f"{wanted.analyte} not measured in the window"
+    first, last = wanted.hours if wanted.hours is not None else (landmark[mine.who] - lookback_h, np.inf)
+    mine = mine.rows((mine.time_h >= first) & (mine.time_h <= last))
+    undeclared = pd.isna(mine.unit)
+    reason[mine.who[undeclared]] = f"{wanted.analyte} without a unit"
+    value = _by_patient(_converted(mine.rows(~undeclared), wanted), wanted.statistic, n)
     if wanted.hours is not None:
         early = ~(landmark >= wanted.hours[1])
         value[early], reason[early] = np.nan, f"the first {wanted.hours[1]:g} h are not over"
@@ -208,18 +225,18 @@ def _input_at(rows: pd.DataFrame, wanted: Input, landmark: Array, lookback_h: fl
     return value, reason
 
 
-def _converted(rows: pd.DataFrame, wanted: Input) -> pd.DataFrame:
-    number = rows["number"].to_numpy(dtype=float, copy=True)
-    codes, units = pd.factorize(rows["unit"])
-    for code, unit in enumerate(units):
-        number[codes == code] = to_unit((number[codes == code], str(unit)), wanted)
-    return rows.assign(number=number)
+def _converted(rows: _Known, wanted: Input) -> _Known:
+    number = rows.number.copy()
+    for unit in dict.fromkeys(rows.unit.tolist()):
+        mine = rows.unit == unit
+        number[mine] = to_unit((number[mine], str(unit)), wanted)
+    return replace(rows, number=number)
 
 
-def _by_patient(rows: pd.DataFrame, statistic: str, n: int) -> Array:
+def _by_patient(rows: _Known, statistic: str, n: int) -> Array:
     """Last or highest number of each patient, shape (n,); of equal times the later row."""
-    who, number = rows["who"].to_numpy(), rows["number"].to_numpy()
-    order = np.lexsort((rows["time_h"].to_numpy() if statistic == "last" else number, who))
+    who, number = rows.who, rows.number
+    order = np.lexsort((rows.time_h if statistic == "last" else number, who))
     value = np.full(n, np.nan)
     value[who[order]] = number[order]  # the last of equal patients stays
     return value

@@ -9,6 +9,7 @@ default recipe comes with the package (:mod:`icans.forecast.mechanistic.stored`)
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icans.core.files import atomic_path
-from icans.core.provenance import code_digest, digest
+from icans.core.provenance import digest
 from icans.forecast.mechanistic import stored
 from icans.forecast.mechanistic.observed import observables
 
@@ -172,11 +173,12 @@ def _folder() -> Path:
 def recipe_key(recipe: Recipe) -> str:
     """Hash of the recipe, the stored calibration, the equations, and what is kept.
 
-    To put the equations together takes half a second; the hash is kept on disk under that of the package's own files.
+    To put the equations together takes half a second; the hash is kept on disk under that of the recipe and of the
+    state of the files that the equations come from (:func:`code_state`).
     """
     calibrations = sorted(Path(str(resources.files("icans.population"))).glob("*.json"))
     told = [file.read_text(encoding="utf-8") for file in calibrations]
-    path = _folder() / f"{digest([asdict(recipe), code_digest(), told])}.key"
+    path = _folder() / f"{digest([asdict(recipe), code_state(), told])}.key"
     try:
         return path.read_text(encoding="ascii")
     except (OSError, ValueError):
@@ -184,6 +186,26 @@ def recipe_key(recipe: Recipe) -> str:
     with suppress(OSError), atomic_path(path) as temporary:
         temporary.write_text(key, encoding="ascii")
     return key
+
+
+#: Parts of the package that equations and library come from.
+_SOURCES = ("core", "mechanism", "population", "forecast/mechanistic")
+
+
+def code_state() -> str:
+    """Hash of name, size and time of the last change of the files that equations and library come from.
+
+    To read them all would take longer than the rest of a key; what was changed has another time.
+    """
+    root = Path(str(resources.files("icans")))
+    found = []
+    for part in _SOURCES:
+        for folder, _, names in os.walk(root / part):
+            for name in names:
+                if name.endswith((".py", ".toml")):
+                    told = os.stat(os.path.join(folder, name))
+                    found.append(f"{folder[len(str(root)) :]}/{name} {told.st_size} {told.st_mtime_ns}")
+    return digest([str(root), *sorted(found)])
 
 
 def computed_key(recipe: Recipe) -> str:
