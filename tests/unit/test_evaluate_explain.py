@@ -132,7 +132,7 @@ def test_reasons_are_plain_and_speak_of_no_cause():
     said = reason_sentences(forecast, missing=["lab.il_6.last", "lab.il_6.max_3d", "lab.ferritin.last"])
     assert (
         said[0]
-        == "SYNTHETIC. Forecast at day 3: a risk of 42% (30% to 55% over refits) within 7 days, under usual care."
+        == "SYNTHETIC. Forecast at day 3: a risk of 42% (95% interval 30% to 55%) within 7 days, under usual care."
     )
     assert "raised" in said[1]
     assert "(180), much" in said[1]

@@ -98,7 +98,7 @@ def train(
     model: Annotated[str, typer.Option(help="Which model; `icans models` lists them.")] = "cox_last",
     task: Annotated[str | None, typer.Option(help="What to forecast (default: any ICANS).")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The model file.")] = None,
-    refits: Annotated[int, typer.Option(min=0, max=1000, help="Bootstrap refits behind the intervals.")] = 50,
+    refits: Annotated[int, typer.Option(min=0, max=1000, help="Bootstrap refits; with none, no intervals.")] = 50,
     despite_audit: Annotated[bool, typer.Option("--despite-audit", help="Train though the audit declines.")] = False,
     overwrite: Overwrite = False,
     workers: Workers = None,

@@ -19,16 +19,17 @@ from icans.core.random import stream
 from icans.forecast.blocks import FeatureBlock, FittedBlock, with_blocks
 from icans.forecast.crossval import Design, horizons_for
 from icans.forecast.dataset import CohortStep, Examples, FittedStep, examples_for, table_digest
-from icans.forecast.envelope import Envelope, Note, widened
+from icans.forecast.envelope import Z95, Envelope, Note, widened
 from icans.forecast.features import FeatureSpec, features_at
 from icans.forecast.forecast import Forecast, Reason
 from icans.forecast.inputs import Inputs, history
 from icans.forecast.ladder import FittedRung, Rung
 from icans.forecast.outcomes import Horizon, Task, outcome_table, task_grades
+from icans.forecast.ridge import expit, log_odds
 
 Floats = NDArray[np.float64]
 
-#: Refits behind an interval. 2.5 percentiles from fewer than forty resamples are the extremes themselves.
+#: Refits behind an interval and behind what is said of instability; an SD from fifty is known to a tenth.
 REFITS = 50
 #: Reasons listed with a forecast.
 REASONS = 5
@@ -123,10 +124,13 @@ class FinalModel:
         open_horizons = [h for h in self.horizons if float(h.window(landmark_h)) > 0]
         every = np.stack([model.risks(inputs, open_horizons) for model in (self.fitted, *self.refits)])
         notes = self.envelope.notes_of(known, inputs.table, self.used(inputs.table))
+        bounds = self.fitted.bounds(inputs, open_horizons)
+        bounds = spread(every[0], every[1:]) if bounds is None else bounds
         reasons = self.fitted.every_reasons(inputs, open_horizons)
         for k, horizon in enumerate(open_horizons):
             told = _reasons(reasons[k], inputs.table)
-            made += self._one_horizon(inputs, horizon, every[:, :, k], told, newest, notes, known.synthetic)
+            now = np.stack([every[0, :, k], *bounds[:, :, k]])
+            made += self._one_horizon(inputs, horizon, now, told, newest, notes, known.synthetic)
         return made, excluded
 
     def _check(self, cohort: Cohort, landmark_h: float) -> None:
@@ -165,13 +169,10 @@ class FinalModel:
         self, inputs: Inputs, horizon: Horizon, risks: Floats, reasons: list[tuple[Reason, ...]], newest: pd.Series,
         notes: list[tuple[Note, ...]], synthetic: bool,
     ) -> list[Forecast]:  # fmt: skip
-        """Forecasts for one horizon; ``risks`` of the model and then of its refits, shape (1 + refits, patients)."""
+        """Forecasts for one horizon; ``risks``: risk and ends of its interval, shape (3, patients)."""
         table, landmark = inputs.table, float(inputs.at_h[0])
         risk = risks[0]
-        low, high = np.full_like(risk, np.nan), np.full_like(risk, np.nan)
-        if self.refits:
-            low, high = np.percentile(risks[1:], [2.5, 97.5], axis=0)
-        low, high = widened(risk, low, high, notes)
+        low, high = widened(risk, np.minimum(risks[1], risk), np.maximum(risks[2], risk), notes)
         return [
             Forecast(
                 patient_id=patient,
@@ -193,6 +194,20 @@ class FinalModel:
         ]
 
 
+def spread(risk: Floats, refits: Floats) -> Floats:
+    """Ends of 95 % intervals from refits to resampled patients, shape (2, *risk.shape); NaN without refits.
+
+    1.96 times the root mean square of the refits' distance *from the model*, on the log odds: a refit learns from fewer
+    different patients and strays in the direction in which the model itself is wrong, which percentiles leave out. For
+    a penalised fit it still covers less than it says (``docs/train-forecast.md``).
+    """
+    if not len(refits):
+        return np.full((2, *risk.shape), np.nan)
+    at = log_odds(risk)
+    reach = Z95 * np.sqrt(((log_odds(refits) - at) ** 2).mean(axis=0))
+    return np.stack([expit(at - reach), expit(at + reach)])
+
+
 def fit_final(
     cohort: Cohort,
     task: Task,
@@ -206,6 +221,9 @@ def fit_final(
     executor: Executor | None = None,
 ) -> FinalModel:
     """Fit a rung on every patient, and again on bootstrap samples of patients.
+
+    With refits (``refits`` > 0) forecasts have intervals: from the model's posterior where it can have one
+    (:mod:`icans.forecast.shrinkage`), else from the refits (:func:`spread`).
 
     A refit repeats everything that learns from the feature table: preprocessing, choice of the penalty, fit. Steps
     and blocks that learn from the cohort are fitted once on all patients (their variation over samples is not part
@@ -228,6 +246,8 @@ def fit_final(
     fitted_blocks = tuple(block.fit(cohort, seed) for block in blocks)
     data = examples_for(cohort, task, outcome, spec, blocks=fitted_blocks, stream=rung.uses_history)
     fitted = rung.fit(data.inputs, data.outcome, horizons, seed)
+    if refits:
+        fitted = fitted.with_posterior(data.inputs, data.outcome, seed)
     work = [_Refit(rung, data, horizons, seed, k) for k in range(refits)]
     drawn = (executor or Serial()).map(_refit, work, f"refits of {rung.name}")
     events = int(outcome.loc[outcome["event"] == 1, "patient_id"].nunique())

@@ -38,8 +38,8 @@ class Forecast:
     landmark_h, horizon_h
         Hours from the task's anchor; hours ahead.
     risk, low, high
-        Probability under usual care; 2.5 and 97.5 percentiles of the risk over bootstrap refits (NaN: not made).
-        They hold the model's uncertainty, not the chance that remains when the risk is known.
+        Probability under usual care; 95 % interval from the model's posterior or its bootstrap refits (NaN: not made).
+        It holds the model's uncertainty, not the chance that remains when the risk is known.
     reasons
         The largest contributions, largest first.
     data_cutoff_h

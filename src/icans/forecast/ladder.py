@@ -98,6 +98,20 @@ class FittedRung:
         """What was chosen inside the training data."""
         return self.model.settings()
 
+    def with_posterior(self, inputs: Inputs | pd.DataFrame, outcome: pd.DataFrame, seed: int) -> FittedRung:
+        """With a posterior given the rows that it was fitted to, where the model can have one; else unchanged."""
+        own = getattr(self.model, "with_posterior", None)
+        return self if own is None else FittedRung(self.rung, own(self.rung.shown(inputs), outcome, seed))
+
+    def bounds(self, inputs: Inputs | pd.DataFrame, horizons: Sequence[Horizon]) -> Floats | None:
+        """95 % interval of the risk by the model's own posterior, shape (2, rows, horizons); None: it has none."""
+        own = getattr(self.model, "bounds", None)
+        found: Floats | None = None if own is None else own(self._shown(inputs))
+        if found is None:
+            return None
+        known = list(self.model.models)  # type: ignore[attr-defined]
+        return found[:, :, [known.index(h) for h in horizons]]
+
     def _shown(self, inputs: Inputs | pd.DataFrame) -> Any:
         """What the fitted model is given: some are quicker with arrays, or with inputs that keep what was made."""
         if self.rung.uses_history:

@@ -120,8 +120,8 @@ def _patient_section(builder: Builder, one: PatientForecasts) -> Section:
     risks = builder.table(
         pd.DataFrame({"horizon_h": table["horizon_h"], "risk": shown}), f"Risk as seen on {when}",
         names={"risk": "Risk (95% interval)", "horizon_h": "Within"},
-        note="The interval holds the model's uncertainty (bootstrap refits, widened for what is new to the model); the "
-        "chance that remains when the risk is known is not in it.",
+        note="The interval holds what the training patients leave open about the model, widened for what is new to it; "
+        "the chance that remains when the risk is known is not in it.",
     )  # fmt: skip
     figure = fig_timeline(one.known, one.patient_id, one.course, last_day=max(lead.landmark_h / 24 + 1, 7))
     timeline = builder.picture(

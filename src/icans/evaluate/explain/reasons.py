@@ -99,7 +99,7 @@ def reason_sentences(forecast: Forecast, *, missing: Sequence[str] = ()) -> tupl
 
 def _risk_sentence(forecast: Forecast) -> str:
     start = "SYNTHETIC. " if forecast.synthetic else ""
-    spread = "" if np.isnan(forecast.low) else f" ({forecast.low:.0%} to {forecast.high:.0%} over refits)"
+    spread = "" if np.isnan(forecast.low) else f" (95% interval {forecast.low:.0%} to {forecast.high:.0%})"
     days = f"{forecast.horizon_h / 24:g} day{'' if forecast.horizon_h == 24 else 's'}"
     return (
         f"{start}Forecast at day {forecast.landmark_h / 24:g}: a risk of {forecast.risk:.0%}{spread} within {days}, "

@@ -7,7 +7,7 @@ day, and what it learns is how a patient differs from the others still at risk o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -26,12 +26,13 @@ from icans.forecast.models.base import (
     summed,
 )
 from icans.forecast.models.coherent import coherent_risks
-from icans.forecast.models.parts import Arrays, Meta, Parts, child, join
+from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts, ridge_from, ridge_parts
 from icans.forecast.outcomes import Horizon
 from icans.forecast.plain import Table
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor, source_column
-from icans.forecast.ridge import RidgeLogistic, deviance, fit_path
+from icans.forecast.ridge import RidgeLogistic, deviance, expit, fit_path
+from icans.forecast.shrinkage import MAX_COLUMNS, draw_coefficients
 from icans.forecast.tuning import Rule, choose, inner_folds
 
 Floats = NDArray[np.float64]
@@ -142,13 +143,14 @@ class _Stack:
 
 @dataclass(frozen=True)
 class FittedLogistic:
-    """Coefficients by horizon, on prepared columns."""
+    """Coefficients by horizon, on prepared columns; with draws from their posterior where intervals are wanted."""
 
     pipeline: Preparation
     names: list[str]
     columns: list[str]
     baseline: DayBaseline
     models: dict[Horizon, RidgeLogistic]
+    posterior: dict[Horizon, Floats] = field(default_factory=dict)
     takes_plain: ClassVar[bool] = True
 
     @property
@@ -170,6 +172,34 @@ class FittedLogistic:
 
         return coherent_risks(raw, table, list(self.models))
 
+    def with_posterior(self, table: pd.DataFrame, outcome: pd.DataFrame, seed: int = 0) -> FittedLogistic:
+        """The model with what its training rows leave open (:mod:`icans.forecast.shrinkage`), for :meth:`bounds`.
+
+        Without it where there are too many columns, or a horizon within which all outcomes are alike.
+        """
+        if len(self.names) > MAX_COLUMNS or any(np.isinf(m.penalty) for m in self.models.values()):
+            return self
+        X = self._matrix(table)
+        patient = np.unique(outcome["patient_id"].to_numpy(), return_inverse=True)[1].astype(np.intp)
+        made = {}
+        for horizon in self.models:
+            y, weight = labels(outcome, horizon)
+            drawn = draw_coefficients(X, y, weight, patient, self.baseline.logit(table, horizon), seed=seed)
+            made[horizon] = drawn.astype(np.float32).astype(float)  # as stored: a model read back says the same
+        return replace(self, posterior=made)
+
+    def bounds(self, table: Table, level: float = 0.95) -> Floats | None:
+        """Interval of the risk within every fitted horizon, shape (2, n, horizons): the posterior's quantiles."""
+        if not self.posterior:
+            return None
+        X, tails = self._matrix(table), (0.5 - level / 2, 0.5 + level / 2)
+        ends: tuple[dict[Horizon, Floats], ...] = ({}, {})
+        for horizon, drawn in self.posterior.items():
+            eta = drawn[:, 0] + X @ drawn[:, 1:].T
+            for side, value in zip(ends, np.quantile(eta, tails, axis=1), strict=True):
+                side[horizon] = expit(self.baseline.logit(table, horizon) + value)
+        return np.stack([coherent_risks(side.__getitem__, table, list(self.models)) for side in ends])
+
     def reasons(self, table: Table, horizon: Horizon | float) -> pd.DataFrame:
         """Coefficient x distance from the training mean, log odds, summed over a feature's columns."""
         parts = self._matrix(table) * fitted_for(self.models, horizon).coefficients
@@ -181,9 +211,10 @@ class FittedLogistic:
 
     def to_parts(self) -> Parts:
         """Plain parts (:mod:`icans.forecast.models.parts`)."""
+        drawn = [self.posterior[h].astype(np.float32) for h in self.models if h in self.posterior]
         return join(
             {"kind": "logistic", "names": self.names, "columns": self.columns},
-            {},
+            {"posterior": np.stack(drawn)} if drawn else {},
             pipeline=preprocess_parts.to_parts(self.pipeline),
             baseline=baseline_parts(self.baseline),
             models=ridge_parts(self.models),
@@ -195,12 +226,15 @@ class FittedLogistic:
 
 def from_parts(meta: Meta, arrays: Arrays) -> FittedLogistic:
     """The model again."""
+    models = ridge_from(*child(meta, arrays, "models"))
+    drawn = dict(zip(models, floats(arrays["posterior"]), strict=True)) if "posterior" in arrays else {}
     return FittedLogistic(
         preprocess_parts.from_parts(*child(meta, arrays, "pipeline")),
         list(meta["names"]),
         list(meta["columns"]),
         baseline_from(*child(meta, arrays, "baseline")),
-        ridge_from(*child(meta, arrays, "models")),
+        models,
+        drawn,
     )
 
 
