@@ -59,7 +59,7 @@ def write_model(model: FinalModel, path: Path | str) -> str:
     values, arrays = _parts(model, str(path))
     names = sorted(arrays)
     values["arrays"] = [[name, arrays[name].dtype.str, list(arrays[name].shape)] for name in names]
-    text = json.dumps(values, indent=1, sort_keys=True, allow_nan=False).encode()
+    text = json.dumps(values, sort_keys=True, allow_nan=False).encode()
     buffer = io.BytesIO()
     rows: dict[str, list[Array]] = {}
     for name in names:
@@ -134,7 +134,11 @@ def _model(values: Meta, arrays: Arrays, digest: str) -> FinalModel:
     groups = values["rung"]["groups"]
     stands_for = _Stored(bool(values["rung"]["uses_history"]))
     rung = Rung(values["rung"]["name"], values["rung"]["description"], stands_for, groups and tuple(groups))
-    part = {name: _part(values, arrays, name) for name in values["parts"]}
+    mine: dict[str, Arrays] = {name: {} for name in values["parts"]}
+    for key, value in arrays.items():
+        name, _, rest = key.partition("/")
+        mine[name][rest] = value
+    part = {name: from_parts(meta, mine[name]) for name, meta in values["parts"].items()}
     count = values["counts"]
     patients, events, training = values["training"]
     return FinalModel(
@@ -148,12 +152,6 @@ def _model(values: Meta, arrays: Arrays, digest: str) -> FinalModel:
         envelope=Envelope.from_dict(values["envelope"]), card=values["card"], program=values["program"],
         digest=digest,
     )  # fmt: skip
-
-
-def _part(values: Meta, arrays: Arrays, name: str) -> Any:
-    start = f"{name}/"
-    mine = {key[len(start) :]: value for key, value in arrays.items() if key.startswith(start)}
-    return from_parts(values["parts"][name], mine)
 
 
 def _apart(told: list[list[Any]], rows: Arrays) -> Arrays:

@@ -138,7 +138,7 @@ class FittedMember:
         found = np.full((len(inputs), len(horizons)), np.nan)
         if rows.any():
             asked = inputs[rows]
-            day = np.column_stack([self.baseline.logit(asked.plain, h) for h in horizons])
+            day = self.baseline.logits(asked.plain, horizons)
             gap = log_odds(every_risk(self.model, self.view(asked), horizons)) - day
             found[rows] = np.clip(gap, -MAX_DEVIATION, MAX_DEVIATION)
         return found

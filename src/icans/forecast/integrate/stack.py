@@ -30,7 +30,7 @@ from icans.forecast.integrate.modalities import MODALITIES, Modality, check_moda
 from icans.forecast.integrate.weights import SPREADS, Combiner, Level, fit_combiner
 from icans.forecast.ladder import Rung
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summed
-from icans.forecast.models.coherent import isotonic
+from icans.forecast.models.coherent import in_order
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
 from icans.forecast.outcomes import Horizon
@@ -293,17 +293,14 @@ class FittedStack:
         return found
 
     def _said(self, inputs: Inputs) -> tuple[Floats, Floats]:
-        day = np.column_stack([self.baseline.logit(inputs.plain, h) for h in self.horizons])
+        day = self.baseline.logits(inputs.plain, self.horizons)
         said = [m.deviation(inputs, self.horizons) for m in self.members]
         shape = (len(inputs), 0, len(self.horizons))
         return day, np.stack(said, axis=1) if said else np.empty(shape)
 
     def _coherent(self, inputs: Inputs, risk: Floats) -> Floats:
-        window = np.column_stack([h.window(inputs.plain.landmark_h) for h in self.horizons])
-        order = np.argsort(window, axis=1, kind="stable")
-        smooth = np.empty_like(risk)
-        np.put_along_axis(smooth, order, isotonic(np.take_along_axis(risk, order, axis=1)), axis=1)
-        return smooth
+        at = inputs.plain.landmark_h
+        return in_order(risk, np.stack([h.window(at) for h in self.horizons], axis=1))
 
     def _position(self, horizon: Horizon | float) -> int:
         fitted_for(self.baseline.log_odds, horizon)

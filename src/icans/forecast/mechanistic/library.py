@@ -188,8 +188,9 @@ def recipe_key(recipe: Recipe) -> str:
     return key
 
 
-#: Parts of the package that equations and library come from.
-_SOURCES = ("core", "mechanism", "population", "forecast/mechanistic")
+#: Folders of the package that equations and library come from (of the last three, the files in them alone: estimators
+#: in folders below have no part in it).
+_SOURCES = ("mechanism", "core", "population", "forecast/mechanistic")
 
 
 def code_state() -> str:
@@ -200,7 +201,9 @@ def code_state() -> str:
     root = Path(str(resources.files("icans")))
     found = []
     for part in _SOURCES:
-        for folder, _, names in os.walk(root / part):
+        for folder, below, names in os.walk(root / part):
+            if part != "mechanism":
+                below.clear()
             for name in names:
                 if name.endswith((".py", ".toml")):
                     told = os.stat(os.path.join(folder, name))

@@ -122,6 +122,11 @@ class DayBaseline:
         """Log odds for each row of a feature table."""
         return np.interp(landmarks(table), self.at, fitted_for(self.log_odds, horizon))
 
+    def logits(self, table: Table, horizons: Sequence[Horizon]) -> Floats:
+        """Log odds within several horizons, shape (n, horizons)."""
+        at = landmarks(table)
+        return np.stack([np.interp(at, self.at, fitted_for(self.log_odds, h)) for h in horizons], axis=1)
+
 
 def fitted_for(models: dict[Horizon, T], horizon: Horizon | float) -> T:
     """What was fitted for a horizon.

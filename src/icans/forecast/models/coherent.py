@@ -28,11 +28,16 @@ def coherent_risks(raw: Callable[[Horizon], Floats], table: Table, horizons: Seq
     """Risks within every horizon, made non-decreasing over them, shape (n, horizons)."""
     if len(table) == 0:
         return np.empty((0, len(horizons)))
-    risk = np.column_stack([raw(h) for h in horizons])
-    window = np.column_stack([h.window(landmarks(table)) for h in horizons])
+    risk, at = np.stack([raw(h) for h in horizons], axis=1), landmarks(table)
+    return in_order(risk, np.stack([h.window(at) for h in horizons], axis=1))
+
+
+def in_order(risk: Floats, window: Floats) -> Floats:
+    """Risks of rows, shape (n, horizons), made non-decreasing over their windows, hours."""
     order = np.argsort(window, axis=1, kind="stable")
+    row = np.arange(len(risk))[:, None]
     smooth = np.empty_like(risk)
-    np.put_along_axis(smooth, order, isotonic(np.take_along_axis(risk, order, axis=1)), axis=1)
+    smooth[row, order] = isotonic(risk[row, order])
     return smooth
 
 
