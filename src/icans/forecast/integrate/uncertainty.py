@@ -2,8 +2,8 @@
 
 Four sources, each told and then joined:
 
-``sample``       other training patients would have given another model: standard deviation of the log odds over
-                 refits to bootstrap samples of patients
+``sample``       other training patients would have given another model: root mean square distance of the log odds of
+                 refits to bootstrap samples of patients, or of draws from the model's posterior, from the forecast's
 ``state``        what is not known of the patient's latent state: standard deviation over draws from the mechanistic
                  posterior (:func:`drawn`)
 ``novelty``      a product, site, assay or range that training has not seen (:mod:`icans.forecast.envelope`, whose rule
@@ -139,7 +139,8 @@ def statement(
     risk
         The forecast, shape (n,).
     refits
-        Risks of the same patients by models refitted to bootstrap samples.
+        Risks of the same patients by models refitted to bootstrap samples, or by draws from the posterior
+        (:mod:`icans.forecast.shrinkage`: of penalised models refits show a part only).
     states
         Risks of the same patients by the model itself for draws of their latent state.
     notes
@@ -156,7 +157,7 @@ def statement(
         calibrated_high (NaN where not given); largest (the source that makes the interval widest).
     """
     p = np.asarray(risk, dtype=float)
-    sample, state = _sd(refits, len(p)), _sd(states, len(p))
+    sample, state = _distance(refits, log_odds(p)), _sd(states, len(p))
     novelty = np.zeros(len(p)) if notes is None else np.array([total_sd(mine) for mine in notes], dtype=float)
     reach = NormalDist().inv_cdf(0.5 + level / 2) * np.sqrt(sample**2 + state**2 + novelty**2)
     centre = log_odds(p)
@@ -194,6 +195,14 @@ def sentence(line: pd.Series | dict[str, object]) -> str:
     return (
         f"Risk {risk:.0f} % ({low:.0f} to {high:.0f} %); the interval is mostly because {words[str(line['largest'])]}."
     )
+
+
+def _distance(draws: Sequence[ArrayLike], centre: Floats) -> Floats:
+    """Root mean square distance of log odds from those of the forecast, which is not the middle of its refits."""
+    if len(draws) < 2:
+        return np.zeros(len(centre))
+    found = log_odds(np.stack([np.asarray(d, dtype=float) for d in draws]))
+    return np.asarray(np.sqrt(((found - centre) ** 2).sum(axis=0) / (len(found) - 1)))
 
 
 def _sd(draws: Sequence[ArrayLike], n: int) -> Floats:
