@@ -182,3 +182,12 @@ def test_more_cells_than_the_capacity_and_places_outside_are_refused():
         model.add("tumour", [[100.0, 500.0]])
     with pytest.raises(ModelError, match="multiple"):
         Tissue(field(), [TUMOUR], seed=1, steps=Steps(phenotype_min=0.25))
+
+
+def test_kept_code_goes_by_all_sources_of_the_package():
+    from icans.tissue import compiled
+    from icans.tissue.agents.motion import forces
+    from icans.tissue.field.sweeps import factored
+
+    for kernel in (forces, factored):
+        assert kernel._cache._cache_file._source_stamp[1] == compiled._sources()

@@ -87,9 +87,8 @@ def divide(tissue: Tissue, event: npt.NDArray[np.int64]) -> None:
         c["nuclear"], c["cytoplasm"], c["partner"], mothers, place,
     )  # fmt: skip
     x = c["x"][:, mothers]
-    for side in (x, place):
-        np.clip(side, 0.0, tissue.size[:, None], out=side)
-    place = np.where(inside(tissue, place), place, x)
+    middle = 0.5 * (x + place)
+    x, place = (_in_tissue(tissue, middle, side) for side in (x, place))
     c["x"][:, mothers] = x
     values: dict[str, Any] = {name: c[name][..., mothers] for name in COLUMNS}
     values.update(x=place, partner=-1, held=0, age=0.0, velocity=0.0, heading=0.0)
@@ -98,6 +97,15 @@ def divide(tissue: Tissue, event: npt.NDArray[np.int64]) -> None:
     if spread.any():
         values["pace"] = np.maximum(1.0 + spread * _normal(tissue, c["identity"][mothers]), 0.0)
     _admit(tissue, values, cells.behaviour[:, mothers])
+
+
+def _in_tissue(tissue: Tissue, middle: Array, place: Array) -> Array:
+    """The places of daughters, shape (3, m), drawn back toward where their mother lay if they are outside."""
+    wanted, place = place, np.clip(place, 0.0, tissue.size[:, None])
+    for share in (0.1, 0.01, 0.0):
+        nearer = np.clip(middle + share * (wanted - middle), 0.0, tissue.size[:, None])
+        place = np.where(inside(tissue, place), place, nearer)
+    return place
 
 
 def _admit(tissue: Tissue, values: dict[str, Any], behaviour: Array) -> slice:

@@ -6,7 +6,9 @@ from typing import Any
 
 from numba import njit
 
+from icans.tissue.compiled import renewed
+
 
 def kernel(function: Any) -> Any:
     """A compiled function, kept on disk; never with fast mathematics, which would reorder sums."""
-    return njit(cache=True, nogil=True, error_model="numpy")(function)
+    return renewed(njit(cache=True, nogil=True, error_model="numpy")(function))

@@ -49,6 +49,9 @@ class Kind:
     ``life`` (limit in min, power p) adds a hazard p/(limit - age), so that (1 - age/limit)^p survive.
     ``seize_um`` (near, far): prey is seized at the full rate up to a distance of centres of ``near``, falling to
     nothing at ``far``; None: at the full rate within the reach of adhesion. ``alone``: prey held by another is spared.
+    ``chase_um`` (near, far): ``prey attraction`` draws it to prey between these distances of centres; None: from 1 um
+    beyond touch to the reach of adhesion. ``arrested``: while another cell holds it, its life stands still (it neither
+    ages, grows, divides nor dies, unless the other kills it).
     """
 
     name: str
@@ -62,6 +65,8 @@ class Kind:
     life: tuple[float, float] | None = None
     seize_um: tuple[float, float] | None = None
     alone: bool = False
+    chase_um: tuple[float, float] | None = None
+    arrested: bool = False
     colour: str = ""
 
 
@@ -79,6 +84,8 @@ class Table:
     life: npt.NDArray[np.float64]
     seize: npt.NDArray[np.float64]
     alone: npt.NDArray[np.bool_]
+    chase: npt.NDArray[np.float64]
+    arrested: npt.NDArray[np.bool_]
 
 
 def tabulate(kinds: Sequence[Kind], names: Names, file: str = "kinds") -> Table:
@@ -129,6 +136,8 @@ def tabulate(kinds: Sequence[Kind], names: Names, file: str = "kinds") -> Table:
         np.array([kind.life or (np.inf, 0.0) for kind in kinds], dtype=float),
         np.array([kind.seize_um or (-1.0, -1.0) for kind in kinds], dtype=float),
         np.array([kind.alone for kind in kinds]),
+        np.array([kind.chase_um or (-1.0, -1.0) for kind in kinds], dtype=float),
+        np.array([kind.arrested for kind in kinds]),
     )
 
 
@@ -154,6 +163,8 @@ def _body_problems(kind: Kind, file: str) -> list[Problem]:
         found.append(
             Problem(file, None, kind.name, str(kind.life), "life: a limit above 0, a power >= 0", "Correct it.")
         )
-    if kind.seize_um is not None and not 0 < kind.seize_um[0] <= kind.seize_um[1]:
-        found.append(Problem(file, None, kind.name, str(kind.seize_um), "seize_um: 0 < near <= far", "Correct it."))
+    for name in ("seize_um", "chase_um"):
+        range_ = getattr(kind, name)
+        if range_ is not None and not (0 < range_[0] <= range_[1] and np.isfinite(range_[1])):
+            found.append(Problem(file, None, kind.name, str(range_), f"{name}: 0 < near <= far", "Correct it."))
     return found

@@ -29,6 +29,7 @@ from icans.tissue.agents.rules import Rule, apply_rules, compile_rules
 from icans.tissue.agents.senses import sense
 from icans.tissue.agents.threads import Threads
 from icans.tissue.field.field import Field
+from icans.tissue.field.ledger import Ledger
 from icans.tissue.field.sources import Sources
 
 
@@ -75,6 +76,8 @@ class Tissue:
     ----------
     plasma, circulating
         What blood brings: pg/mL by substance, cells/uL by kind; set them from outside between steps.
+    ledger
+        None, or the books of the field (:class:`icans.tissue.field.ledger.Ledger`), which are then kept.
     kills
         Shape (kinds, kinds): who killed how many of whom.
     time_min
@@ -112,6 +115,7 @@ class Tissue:
         self.kills = np.zeros((len(self.kinds), len(self.kinds)), np.int64)
         self.step_count = 0
         self.lost = 0
+        self.ledger: Ledger | None = None
         self.perfusion = np.zeros(0)
         self._production = np.zeros((substances, field.grid.voxels))
         self._loss = np.zeros_like(self._production)
@@ -179,7 +183,7 @@ class Tissue:
             t.over(
                 forces, n, c["x"], c["radius"], c["kind"], self.table.movable, self._surface, b, self._boxes_shape,
                 self._start, self._order, self._where, c["partner"], self.steps.spring_per_min,
-                self.names.behaviour_block("attack {}"), self._push, c["pressure"],
+                self.names.behaviour_block("attack {}"), self.table.chase, self._push, c["pressure"],
             )  # fmt: skip
         if fights:
             t.over(
@@ -204,7 +208,11 @@ class Tissue:
         t.over(voxels_of, n, self.cells.data["x"], self.h, self.shape, self._voxel)
         t.over(deposit, len(self.plasma), n, self._voxel, self._made, self._lost, self._production, self._loss, few=2)
         dt = self.field_every * self.steps.mechanics_min
-        self.field.step(dt, Sources(self._production, self._loss), scheme=self.steps.scheme)
+        sources = Sources(self._production, self._loss)
+        if self.ledger is None:
+            self.field.step(dt, sources, scheme=self.steps.scheme)
+        else:
+            self.ledger.step(self.field, dt, sources, scheme=self.steps.scheme)
 
     @property
     def _values(self) -> npt.NDArray[np.float64]:
@@ -217,7 +225,7 @@ class Tissue:
             self._grow()
         if self.step_count % self.every == 0 or self._box == 0.0:
             reach = max(1.0, float((np.maximum(c.behaviour[nm.REACH, :n], 1.0) * c["radius"]).max(initial=0.0)))
-            self._box = max(2.0 * reach * 1.05, 2.0)
+            self._box = max(2.0 * reach * 1.05, 2.0, float(self.table.seize.max()), float(self.table.chase.max()))
             self._boxes_shape = np.maximum(1, (self.size / self._box).astype(np.int64))
             self._start = np.zeros(int(self._boxes_shape.prod()) + 1, np.int64)
         sort_boxes(n, c.data["x"], self._box, self._boxes_shape, self._start, self._order, self._where)
@@ -243,7 +251,7 @@ class Tissue:
             c["fluid"], c["nuclear"], c["cytoplasm"], c["radius"], c["clock"], c["age"], c["damage"], c["barrier"],
             c["pericyte"], c["plugged"], self.table.volume, self.table.vessel, self.cells.behaviour,
             names.behaviour_block("transform to {}"), names.behaviour_block("extravasation of {}"), self.circulating,
-            c["pace"], self.table.clock, self.table.life, self._event, self._enters,
+            c["pace"], self.table.clock, self.table.life, c["held"], self.table.arrested, self._event, self._enters,
         )  # fmt: skip
         event, enters = self._event[:n].copy(), self._enters[:n].copy()
         if self._does(nm.EAT):
@@ -273,8 +281,8 @@ class Tissue:
         t.over(
             sense, n, self.time_min, c["kind"], c["state"], c["x"], c["radius"], volume, c["pressure"], c["damage"],
             c["trait"], c["partner"], c["held"], c["barrier"], c["pericyte"], c["plugged"], c["age"], self._voxel,
-            self.perfusion, self._values, self.h, self.cells.behaviour, names.signal_block("contact"), self._start,
-            self._order, self._where, self._boxes_shape, self._uses_gradients, self._signal,
+            self.perfusion, self._values, self.mask, self.h, self.cells.behaviour, names.signal_block("contact"),
+            self._start, self._order, self._where, self._boxes_shape, self._uses_gradients, self._signal,
         )  # fmt: skip
         at = names.signal_block("plasma")
         self._signal[at : at + len(self.plasma), :n] = self.plasma[:, None]

@@ -56,7 +56,7 @@ def surfaces(lo: int, hi: int, radius: Any, behaviour: Any, surface: Any) -> Non
 @kernel
 def forces(
     lo: int, hi: int, x: Any, radius: Any, kind: Any, movable: Any, surface: Any, behaviour: Any, shape: Any,
-    start: Any, order: Any, where: Any, partner: Any, spring: float, attack: int, push: Any, pressure: Any,
+    start: Any, order: Any, where: Any, partner: Any, spring: float, attack: int, chase: Any, push: Any, pressure: Any,
 ) -> None:  # fmt: skip
     """Velocity (um/min) by push and pull of neighbours for cells lo … hi-1 into ``push`` (3, room), and pressure."""
     nx, ny, nz = shape[0], shape[1], shape[2]
@@ -65,6 +65,7 @@ def forces(
         px, py, pz, ri, reach_i = x[0, i], x[1, i], x[2, i], radius[i], surface[0, i]
         adhesion, repulsion = surface[1, i], surface[2, i]
         prey, w = behaviour[PREY, i], where[i]
+        near, end = chase[kind[i], 0], chase[kind[i], 1]
         bx, by, bz = w % nx, (w // nx) % ny, w // (nx * ny)
         for c in range(max(bz - 1, 0), min(bz + 2, nz)):
             for b in range(max(by - 1, 0), min(by + 2, ny)):
@@ -74,7 +75,7 @@ def forces(
                     dx, dy, dz = px - x[0, j], py - x[1, j], pz - x[2, j]
                     d2 = dx * dx + dy * dy + dz * dz
                     reach, touch = reach_i + surface[0, j], ri + radius[j]
-                    far = max(reach, touch)
+                    far = max(reach, touch, end)
                     if j == i or d2 >= far * far:
                         continue
                     d = max(np.sqrt(d2), 1e-5)
@@ -85,7 +86,8 @@ def forces(
                         f += close * repulsion * surface[2, j]
                     if d < reach:
                         f -= (1.0 - d / reach) ** 2 * adhesion * surface[1, j]
-                    if prey > 0.0 and d > touch + 1.0 and behaviour[attack + kind[j], i] > 0.0:
+                    least, most = (touch + 1.0, far) if near < 0.0 else (near, end)
+                    if prey > 0.0 and least < d < most and behaviour[attack + kind[j], i] > 0.0:
                         f -= prey * d
                     f /= d
                     vx += f * dx
@@ -104,12 +106,19 @@ def forces(
 
 
 @kernel
-def gradient(values: Any, s: int, px: float, py: float, pz: float, h: float) -> Any:
-    """Central differences of substance s (one-sided at faces) at a place; values (substances, nz, ny, nx)."""
+def gradient(values: Any, mask: Any, s: int, px: float, py: float, pz: float, h: float) -> Any:
+    """Central differences of substance s at a place, one-sided at faces and beside voxels outside the mask.
+
+    ``values`` (substances, nz, ny, nx); ``mask`` (nz, ny, nx), or empty where all is tissue.
+    """
     nz, ny, nx = values.shape[1], values.shape[2], values.shape[3]
     a, b, c = min(int(px / h), nx - 1), min(int(py / h), ny - 1), min(int(pz / h), nz - 1)
     a0, a1, b0, b1 = max(a - 1, 0), min(a + 1, nx - 1), max(b - 1, 0), min(b + 1, ny - 1)
     c0, c1 = max(c - 1, 0), min(c + 1, nz - 1)
+    if mask.size > 0:
+        a0, a1 = a0 if mask[c, b, a0] else a, a1 if mask[c, b, a1] else a
+        b0, b1 = b0 if mask[c, b0, a] else b, b1 if mask[c, b1, a] else b
+        c0, c1 = c0 if mask[c0, b, a] else c, c1 if mask[c1, b, a] else c
     gx = (values[s, c, b, a1] - values[s, c, b, a0]) / (h * max(a1 - a0, 1))
     gy = (values[s, c, b1, a] - values[s, c, b0, a]) / (h * max(b1 - b0, 1))
     gz = (values[s, c1, b, a] - values[s, c0, b, a]) / (h * max(c1 - c0, 1))
@@ -117,7 +126,7 @@ def gradient(values: Any, s: int, px: float, py: float, pz: float, h: float) -> 
 
 
 @kernel
-def _turn(i: int, seed: int, cell: int, step: int, x: Any, behaviour: Any, taxis: int, values: Any, h: float,
+def _turn(i: int, seed: int, cell: int, step: int, x: Any, behaviour: Any, taxis: int, values: Any, mask: Any, h: float,
           flat: bool, heading: Any) -> None:  # fmt: skip
     """A new direction of motion: at random, drawn to the weighted gradients by the bias."""
     u = uniforms(seed, cell, step, MOVE)
@@ -131,7 +140,7 @@ def _turn(i: int, seed: int, cell: int, step: int, x: Any, behaviour: Any, taxis
         for s in range(values.shape[0]):
             weight = behaviour[taxis + s, i]
             if weight != 0.0:
-                a, b, c = gradient(values, s, x[0, i], x[1, i], x[2, i], h)
+                a, b, c = gradient(values, mask, s, x[0, i], x[1, i], x[2, i], h)
                 size = np.sqrt(a * a + b * b + c * c)
                 if size > 0.0:
                     gx += weight * a / size
@@ -145,6 +154,28 @@ def _turn(i: int, seed: int, cell: int, step: int, x: Any, behaviour: Any, taxis
             size = max(np.sqrt(hx * hx + hy * hy + hz * hz), 1e-12)
             hx, hy, hz = hx / size, hy / size, hz / size
     heading[0, i], heading[1, i], heading[2, i] = hx, hy, hz
+
+
+@kernel
+def _tissue(px: float, py: float, pz: float, h: float, mask: Any) -> Any:
+    """Whether a place in the box lies in the tissue."""
+    a, b = min(int(px / h), mask.shape[2] - 1), min(int(py / h), mask.shape[1] - 1)
+    return mask[min(int(pz / h), mask.shape[0] - 1), b, a]
+
+
+@kernel
+def _keep_out(i: int, old: Any, x: Any, velocity: Any, heading: Any, h: float, mask: Any) -> None:
+    """Take back a step out of the tissue: along one axis if that is enough (the cell slides), else the whole step."""
+    for a in range(3):
+        beyond = x[a, i]
+        x[a, i] = old[a]
+        if beyond != old[a] and _tissue(x[0, i], x[1, i], x[2, i], h, mask):
+            velocity[a, i] = 0.0
+            heading[a, i] = -heading[a, i]
+            return
+        x[a, i] = beyond
+    for a in range(3):
+        x[a, i], velocity[a, i], heading[a, i] = old[a], 0.0, -heading[a, i]
 
 
 @kernel
@@ -165,7 +196,7 @@ def advance(
             lost = 1.0 - np.exp(-dt / max(behaviour[PERSISTENCE, i], 1e-9))
             fresh = heading[0, i] == 0.0 and heading[1, i] == 0.0 and heading[2, i] == 0.0
             if fresh or uniforms(seed, identity[i], step, MOVE)[0] < lost:
-                _turn(i, seed, identity[i], step, x, behaviour, taxis, values, h, flat, heading)
+                _turn(i, seed, identity[i], step, x, behaviour, taxis, values, mask, h, flat, heading)
         old0, old1, old2 = x[0, i], x[1, i], x[2, i]
         for a in range(2 if flat else 3):
             v = push[a, i] + (speed * heading[a, i] if walks else 0.0)
@@ -176,10 +207,5 @@ def advance(
                 y, heading[a, i], v = 2.0 * size[a] - y, -heading[a, i], 0.0
             x[a, i] = min(max(y, 0.0), size[a])
             velocity[a, i] = v
-        if mask.size > 0:
-            a, b = min(int(x[0, i] / h), mask.shape[2] - 1), min(int(x[1, i] / h), mask.shape[1] - 1)
-            if not mask[min(int(x[2, i] / h), mask.shape[0] - 1), b, a]:
-                x[0, i], x[1, i], x[2, i] = old0, old1, old2
-                for a in range(3):
-                    velocity[a, i] = 0.0
-                    heading[a, i] = -heading[a, i]
+        if mask.size > 0 and not _tissue(x[0, i], x[1, i], x[2, i], h, mask):
+            _keep_out(i, (old0, old1, old2), x, velocity, heading, h, mask)

@@ -34,7 +34,7 @@ class Mended:
 def mend_overlaps(tissue: Tissue, new: slice) -> list[Mended]:
     """Push the new cells off one another and off those that are there, where centres are nearer than half a touch.
 
-    Cells that are not movable stay; nobody leaves the tissue. Returns what was mended (nothing, or one entry).
+    Cells that were there stay; nobody leaves the tissue. Returns what was mended (nothing, or one entry).
     """
     from scipy.spatial import cKDTree
 
@@ -44,7 +44,7 @@ def mend_overlaps(tissue: Tissue, new: slice) -> list[Mended]:
     x, radius = cells["x"].T.copy(), cells["radius"]
     fresh = np.zeros(cells.n, bool)
     fresh[new] = True
-    can = fresh & (tissue.table.movable[cells["kind"]] | True)
+    can = fresh
     start = x.copy()
     first = None
     jitter = np.random.default_rng(tissue.seed % 2**32)

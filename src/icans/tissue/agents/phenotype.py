@@ -83,14 +83,16 @@ def live(
     lo: int, hi: int, dt: float, step: int, seed: int, identity: Any, kind: Any, state: Any, fluid: Any, nuclear: Any,
     cytoplasm: Any, radius: Any, clock: Any, age: Any, damage: Any, barrier: Any, pericyte: Any, plugged: Any,
     volume: Any, vessel: Any, behaviour: Any, transform: int, leave: int, circulating: Any, pace: Any,
-    division: Any, life: Any, event: Any, enters: Any,
+    division: Any, life: Any, held: Any, arrested: Any, event: Any, enters: Any,
 ) -> None:  # fmt: skip
     """Advance cells lo … hi-1 by dt min: ``event``: who divides, goes; ``enters``: whom vessels let in (room,)."""
     alike = np.ones(circulating.size)
     for i in range(lo, hi):
         event[i], enters[i] = NOTHING, -1
-        age[i] += dt
         k = kind[i]
+        if arrested[k] and state[i] == 0 and held[i] > 0:
+            continue
+        age[i] += dt
         _volumes(i, dt, kind, state, fluid, nuclear, cytoplasm, radius, volume)
         if state[i]:
             clock[i] += dt

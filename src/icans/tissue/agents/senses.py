@@ -15,8 +15,8 @@ from icans.tissue.agents.motion import gradient
 def sense(
     lo: int, hi: int, time: float, kind: Any, state: Any, x: Any, radius: Any, volume: Any, pressure: Any, damage: Any,
     trait: Any, partner: Any, held: Any, barrier: Any, pericyte: Any, plugged: Any, age: Any, voxel: Any,
-    perfusion: Any, values: Any, h: float, behaviour: Any, contact: int, start: Any, order: Any, where: Any, shape: Any,
-    gradients: bool, signal: Any,
+    perfusion: Any, values: Any, mask: Any, h: float, behaviour: Any, contact: int, start: Any, order: Any, where: Any,
+    shape: Any, gradients: bool, signal: Any,
 ) -> None:  # fmt: skip
     """Fill the signals (signals, room) of cells lo … hi-1, but for those of blood, which are the same for all.
 
@@ -41,7 +41,7 @@ def sense(
         for s in range(substances):
             signal[first + s, i] = flat[s, voxel[i]]
             if gradients:
-                a, b, c = gradient(values, s, x[0, i], x[1, i], x[2, i], h)
+                a, b, c = gradient(values, mask, s, x[0, i], x[1, i], x[2, i], h)
                 signal[first + substances + s, i] = np.sqrt(a * a + b * b + c * c)
         for k in range(kinds):
             signal[contact + k, i] = 0.0

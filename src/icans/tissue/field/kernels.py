@@ -11,9 +11,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, uintp
 
+from icans.tissue.compiled import renewed
 from icans.tissue.field.grid import Array
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def total(base: Array, added: Array, tissue: Array, result: Array) -> float:
     """``result = tissue*(base + added)``; the largest value, or -1 if something added is negative or not finite."""
@@ -27,6 +29,7 @@ def total(base: Array, added: Array, tissue: Array, result: Array) -> float:
     return -1.0 if bad else largest
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _same(result: Array, at: int, c: Array, loss: Array, gain: Array, rates: Array, z: int, y: int,
           shape: tuple[int, int, int]) -> None:  # fmt: skip
@@ -52,6 +55,7 @@ def _same(result: Array, at: int, c: Array, loss: Array, gain: Array, rates: Arr
             result[to + x] += cz * (c[above + x] + c[below + x] - 2.0 * c[row + x])
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _from(result: Array, at: int, c: Array, row: int, other: int, come: Array, leave: Array, rate: int,
           n: int) -> None:  # fmt: skip
@@ -61,6 +65,7 @@ def _from(result: Array, at: int, c: Array, row: int, other: int, come: Array, l
         result[a + x] += come[k + x] * c[o + x] - leave[k + x] * c[r + x]
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _varying(result: Array, at: int, c: Array, loss: Array, gain: Array, out: Array, back: Array, z: int, y: int,
              shape: tuple[int, int, int]) -> None:  # fmt: skip
@@ -83,6 +88,7 @@ def _varying(result: Array, at: int, c: Array, loss: Array, gain: Array, out: Ar
         _from(result, at, c, row, row + plane, back[0], out[0], row, nx)
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def slope(c: Array, loss: Array, gain: Array, rates: Array, out: Array, back: Array, shape: tuple[int, int, int],
           result: Array) -> None:  # fmt: skip
@@ -97,6 +103,7 @@ def slope(c: Array, loss: Array, gain: Array, rates: Array, out: Array, back: Ar
                 _same(result, (z * ny + y) * nx, c, loss, gain, rates, z, y, shape)
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _stage(second: Array, first: Array, start: Array, initial: Array, loss: Array, gain: Array, rates: Array,
            out: Array, back: Array, shape: tuple[int, int, int], w: Array) -> None:  # fmt: skip
@@ -121,6 +128,7 @@ def _stage(second: Array, first: Array, start: Array, initial: Array, loss: Arra
                 second[i] = known + present * rate[x] + early * initial[i]
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def euler(c: Array, loss: Array, gain: Array, rates: Array, out: Array, back: Array, shape: tuple[int, int, int],
           dt: float, work: Array) -> None:  # fmt: skip
@@ -131,6 +139,7 @@ def euler(c: Array, loss: Array, gain: Array, rates: Array, out: Array, back: Ar
         c[i] += dt * initial[i]
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def legendre(c: Array, loss: Array, gain: Array, rates: Array, out: Array, back: Array, shape: tuple[int, int, int],
              dt: float, weights: Array, work: Array) -> None:  # fmt: skip

@@ -60,11 +60,7 @@ def operator(grid: Grid, substances: Sequence[Substance], medium: Medium) -> Ope
         out = back = np.empty((3, 0, 1, 1, 1))
     else:
         out, back = _between(grid, medium, shape, spacing, diffusion, mask)
-    loss = np.zeros((count, *shape))
-    gain = np.zeros((count, *shape))
-    relative = _relative(grid, medium).reshape(shape)
-    for name, face in medium.faces.items():
-        _through(name, face, substances, spacing, diffusion[:, None, None, None] * relative, mask, loss, gain)
+    loss, gain = _open_faces(grid, substances, medium, shape, spacing, mask)
     loss += np.array([s.decay_per_min for s in substances])[:, None, None, None]
     if medium.washout_per_min is not None:
         loss += checked("washout_per_min", medium.washout_per_min, grid.shape).reshape(shape)
@@ -72,6 +68,32 @@ def operator(grid: Grid, substances: Sequence[Substance], medium: Medium) -> Ope
     leaving = _leaving(uniform, out, back, shape)
     fastest = 2 * leaving.reshape(count, -1).max(axis=1)
     return Operator(shape, uniform, out, back, loss, gain, fastest)
+
+
+def _open_faces(
+    grid: Grid, substances: Sequence[Substance], medium: Medium, shape: tuple[int, ...], spacing: Array, mask: Mask
+) -> tuple[Array, Array]:
+    """Loss and gain through the faces that are not closed, shape (S, nz, ny, nx)."""
+    loss, gain = np.zeros((2, len(substances), *shape))
+    diffusion = np.array([s.diffusion_um2_min for s in substances])[:, None, None, None]
+    relative = _relative(grid, medium).reshape(shape)
+    for name, face in medium.faces.items():
+        _through(name, face, substances, spacing, diffusion * relative, mask, loss, gain)
+    return loss, gain
+
+
+def loss_parts(grid: Grid, substances: Sequence[Substance], medium: Medium) -> tuple[Array, Array, Array]:
+    """The losses of :attr:`Operator.loss` apart, 1/min, shape (substances, voxels): decay, washout, open faces."""
+    flat = grid.dimensions == 2
+    shape = (1, *grid.shape) if flat else grid.shape
+    spacing = np.array([np.inf, *grid.spacing] if flat else grid.spacing)
+    mask = grid.tissue.reshape(shape)
+    faces, _ = _open_faces(grid, substances, medium, shape, spacing, mask)
+    decay = np.broadcast_to(np.array([s.decay_per_min for s in substances])[:, None, None, None], faces.shape)
+    washed = np.zeros(shape) if medium.washout_per_min is None else np.reshape(medium.washout_per_min, shape)
+    parts = (decay, np.broadcast_to(washed, faces.shape), faces)
+    first, second, third = (np.where(mask, part, 0.0).reshape(len(substances), -1) for part in parts)
+    return first, second, third
 
 
 def _check_faces(grid: Grid, medium: Medium) -> None:

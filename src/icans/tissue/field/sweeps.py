@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from numba import njit, uintp
 
+from icans.tissue.compiled import renewed
 from icans.tissue.field.grid import Array
 from icans.tissue.field.kernels import slope
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _side(d: Array, low: Array, up: Array, piv: Array, start: int, count: int, stride: int, width: int) -> None:
     """Solve ``width`` lines side by side, ``stride`` between the voxels of one; coefficients per voxel."""
@@ -30,6 +32,7 @@ def _side(d: Array, low: Array, up: Array, piv: Array, start: int, count: int, s
             d[at + x] -= up[at + x] * d[at + s + x]
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _side_same(d: Array, low: Array, up: Array, piv: Array, start: int, count: int, stride: int, width: int) -> None:
     """The same with coefficients per place on the line."""
@@ -49,6 +52,7 @@ def _side_same(d: Array, low: Array, up: Array, piv: Array, start: int, count: i
             d[at + x] -= r * d[at + s + x]
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _rows(d: Array, low: Array, up: Array, piv: Array, rows: int, length: int, per_voxel: bool) -> None:
     """Solve rows of ``length`` voxels; ``per_voxel``: coefficients per voxel, else per place in the row."""
@@ -85,6 +89,7 @@ def _rows(d: Array, low: Array, up: Array, piv: Array, rows: int, length: int, p
             d[a + last - k] -= up[ka + last - k] * d[a + last - k + one]
 
 
+@renewed
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def factored(c: Array, loss: Array, gain: Array, rates: Array, out: Array, back: Array, shape: tuple[int, int, int],
              dt: float, lower: Array, upper: Array, pivot: Array, work: Array) -> None:  # fmt: skip

@@ -16,7 +16,7 @@ from icans.tissue.agents.model import Steps, Tissue
 from icans.tissue.agents.overlaps import Mended, mend_overlaps
 from icans.tissue.field.field import Field
 from icans.tissue.field.grid import FACES, Face, Grid, Medium, Substance
-from icans.tissue.run.spec import PlaceSection, Spec
+from icans.tissue.run.spec import DomainSection, PlaceSection, Spec
 
 Array = npt.NDArray[np.float64]
 
@@ -90,7 +90,7 @@ def build(spec: Spec, base: Path = Path(), *, replicate: int = 0, threads: int =
 
 def _field(spec: Spec) -> Field:
     domain = spec.domain
-    grid = Grid(domain.shape, domain.spacing_um)
+    grid = Grid(domain.shape, domain.spacing_um, _mask(domain))
     faces: dict[str, Face] = {}
     for name, face in domain.faces.items():
         given = Face(face.kind, face.outside, face.velocity_um_min)
@@ -99,6 +99,18 @@ def _field(spec: Spec) -> Field:
     start = np.array([s.start for s in spec.substance])
     medium = Medium(faces={n: f for n, f in faces.items() if grid.dimensions == 3 or not n.startswith("z")})
     return Field(grid, substances, start, medium)
+
+
+def _mask(domain: DomainSection) -> npt.NDArray[np.bool_] | None:
+    """Where there is tissue; None without holes."""
+    if not domain.hole:
+        return None
+    centres = Grid(domain.shape, domain.spacing_um).centres()[::-1]
+    mask = np.ones(domain.shape, bool)
+    for hole in domain.hole:
+        far = sum((c - middle) ** 2 for c, middle in zip(centres, hole.centre_um, strict=True))
+        mask &= np.asarray(far) > hole.radius_um**2
+    return mask
 
 
 def put(tissue: Tissue, kind: str, place: PlaceSection, number: int, replicate: int) -> list[Mended]:

@@ -68,6 +68,7 @@ class Record:
 def labels(tissue: Tissue) -> dict[str, Any]:
     """What the axes and numbers of the arrays mean."""
     grid = tissue.field.grid
+    holes = np.flatnonzero(~grid.tissue)
     return {
         "kinds": list(tissue.names.kinds),
         "colours": [kind.colour for kind in tissue.kinds],
@@ -77,6 +78,7 @@ def labels(tissue: Tissue) -> dict[str, Any]:
         "decay_per_min": [s.decay_per_min for s in tissue.field.substances],
         "shape": list(grid.shape),
         "spacing_um": tissue.h,
+        "voxels_without_tissue": holes.tolist(),
         "units": {"x": "um", "radius": "um", "fields": "pg/mL, unless the file of the run says otherwise", "time": "h"},
         "origin": "simulated: no measured data",
     }

@@ -32,12 +32,30 @@ class FaceSection(_Section):
     velocity_um_min: Rate | dict[str, Rate] = 0.0
 
 
+class HoleSection(_Section):
+    """``[[domain.hole]]``: a disc or ball without tissue (a ventricle, a vessel), centre in the order (x, y, z)."""
+
+    centre_um: tuple[float, ...] = Field(min_length=2, max_length=3)
+    radius_um: Positive
+
+
 class DomainSection(_Section):
-    """``[domain]``: voxels along (y, x) or (z, y, x), their edge, the faces (``all`` for every one)."""
+    """``[domain]``: voxels along (y, x) or (z, y, x), their edge, the faces, holes.
+
+    ``faces``: ``all`` for every outer one, ``mask`` for the rims of holes. A voxel is cut out if its centre lies in a
+    hole.
+    """
 
     shape: tuple[int, ...] = (100, 100)
     spacing_um: Positive = 20.0
     faces: dict[str, FaceSection] = Field(default_factory=dict)
+    hole: tuple[HoleSection, ...] = ()
+
+    @model_validator(mode="after")
+    def _same_dimensions(self) -> DomainSection:
+        if any(len(hole.centre_um) != len(self.shape) for hole in self.hole):
+            raise ValueError(f"centres of holes have {len(self.shape)} coordinates, as the domain has axes")
+        return self
 
 
 class SubstanceSection(_Section):
@@ -81,6 +99,8 @@ class CellSection(_Section):
     life: tuple[float, float] | None = None
     seize_um: tuple[float, float] | None = None
     alone: bool = False
+    chase_um: tuple[float, float] | None = None
+    arrested: bool = False
     colour: str = ""
     place: tuple[PlaceSection, ...] = ()
 
@@ -191,7 +211,7 @@ class Spec(_Section):
             volumes = Volumes(**{k: v for k, v in cell.volumes.items() if k not in unknown})
             same = {name: getattr(cell, name) for name in
                     ("name", "behaviours", "trait", "scaled", "movable", "vessel", "clock_cv", "life", "seize_um",
-                     "alone", "colour")}  # fmt: skip
+                     "alone", "chase_um", "arrested", "colour")}  # fmt: skip
             kinds.append(Kind(volumes=volumes, **same))
         if problems:
             raise ModelError(problems)
