@@ -4,17 +4,16 @@
 
 Everything is synthetic (``virtual_cohorts.py``, world ``same``). Forecasters are trained on n patients and judged on
 others. Arms: 20, 40 or 60 % of laboratory values missing at random; 40 % missing not at random (those who look well are
-measured less); site shift (trained on two sites, judged on CD28 patients of the third, whose cytokine assay reads twice
-as high). Correction: intercept and slope from cross-validated forecasts of the training patients; at the shifted site,
-from 100 patients of that site. The calibration slope is that of the true risk (given the whole latent course) on the
-log odds of the forecast: its expectation is the slope of the outcomes, without their noise.
+measured less). Correction: intercept and slope from cross-validated forecasts of the training patients. The calibration
+slope is that of the true risk (given the whole latent course) on the log odds of the forecast: its expectation is the
+slope of the outcomes, without their noise.
 
 Follow-up goes to a patient's last row (they come to visits, and back when ill). One training sample of 200 patients has
 an incidence of its own, so that the bias of a single sample has an SD of some 8 %, and the slope that 200 patients give
 by cross-validation one of some 0.2: only means over several samples say something of the method.
 
-Intervals of a risk: percentiles of refits to resampled training patients; what they should cover is the risk that the
-same procedure gives when trained on 1,500 patients. Intervals of latent states: quantiles of the tempered posterior.
+A new site: ``known_truth_site.py``; intervals of a risk: ``known_truth_intervals.py`` (``--intervals``: these alone).
+Intervals of latent states: quantiles of the tempered posterior.
 """
 
 from __future__ import annotations
@@ -23,18 +22,19 @@ import argparse
 import json
 import time
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
+import known_truth_intervals
+import known_truth_site
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 from virtual_cohorts import World, thinned, world
-from virtual_forecasts import HORIZONS, LANDMARKS_H, Bench, ids_of
+from virtual_forecasts import LANDMARKS_H, Bench, ids_of
 
 from icans.core.random import stream
 from icans.core.resume import Checkpoints
-from icans.forecast.blocks import with_blocks
 from icans.forecast.dataset import Examples
 from icans.forecast.mechanistic.block import FittedMechanistic
 from icans.forecast.mechanistic.posterior import quantiles
@@ -43,23 +43,23 @@ from icans.forecast.outcomes import TASKS
 from icans.forecast.tuning import ever_event, patient_folds
 
 RESULTS = Path(__file__).parent / "results"
-PATIENTS, TEST, SEED, LIMIT = 3400, 500, 2026, 1500
+PATIENTS, TEST, SEED = 3400, 500, 2026
+#: Patients of the world that says what intervals should hold.
+MANY = 5000
 MODELS = ("mechanistic", "logistic_clinical", "logistic_both")
 #: Models whose intervals are judged.
-INTERVALS = ("logistic_both",)
+INTERVALS = ("logistic_clinical", "logistic_both")
 #: Arm -> (share missing, not at random, {training patients: samples}, whether intervals are judged).
 ARMS = {
     "20 % missing": (0.2, False, {100: 3, 200: 4, 500: 2, 2000: 1}, True),
-    "40 % missing": (0.4, False, {100: 2, 200: 4, 500: 2}, False),
-    "60 % missing": (0.6, False, {100: 2, 200: 4, 500: 2}, False),
+    "40 % missing": (0.4, False, {100: 2, 200: 4, 500: 2}, True),
+    "60 % missing": (0.6, False, {100: 2, 200: 4, 500: 2}, True),
     "40 % not at random": (0.4, True, {100: 2, 200: 4, 500: 2}, True),
-    "site shift": (0.2, False, {200: 4, 500: 2}, False),
 }
-REFITS = 40
+#: {training patients: samples} at a new site.
+SITE_SAMPLES = {200: 3, 500: 2}
 #: Follow-up goes to the last row of any kind: patients who leave hospital well come to visits, and come back when ill.
 TASK = replace(TASKS["icans_any"], follow_up="last_row")
-CYTOKINES = ("il_6", "ifn_g", "il_10", "il_15", "mcp_1", "ang_2")
-LOCAL = 100
 
 
 def logit(p: np.ndarray) -> np.ndarray:
@@ -120,22 +120,6 @@ def rungs(names: tuple[str, ...]) -> tuple:
     return tuple(rung for rung in mechanistic_rungs(boosting=False) if rung.name in names)
 
 
-def refits(train: Examples, test: Examples, name: str, seed: int) -> np.ndarray:
-    """Risks of the test rows from refits to resampled training patients, shape (refits, horizons, rows)."""
-    (rung,) = rungs((name,))
-    chosen = rung.fit(train.inputs, train.outcome, HORIZONS, seed).settings()
-    patients = np.array(sorted(set(train.outcome["patient_id"])))
-    made = np.empty((REFITS, len(HORIZONS), len(test.outcome)))
-    for k, horizon in enumerate(HORIZONS):
-        penalty = min(chosen[f"penalty, {horizon.label}"], 1e6)
-        fixed = replace(rung, model=replace(rung.model, penalties=(penalty,)))
-        for b in range(REFITS):
-            drawn = stream(seed, "refit", b).choice(patients, len(patients))
-            part = train.repeated(drawn.tolist())
-            made[b, k] = fixed.fit(part.inputs, part.outcome, [horizon], seed).predict(test.inputs, horizon)
-    return made
-
-
 def states(bench: Bench, block: FittedMechanistic, test: Examples, ids: list[str]) -> pd.DataFrame:
     """Coverage and bias of latent states at the landmark and three days on: state, ahead_h, coverage, bias, sd."""
     cohort = bench.cohort.subset(ids)
@@ -163,50 +147,12 @@ def states(bench: Bench, block: FittedMechanistic, test: Examples, ids: list[str
     return pd.DataFrame(rows)
 
 
-def shifted(cohort):
-    """The cohort with cytokines that read twice as high."""
-    frame = cohort.measurements
-    factor = np.where(frame["analyte"].isin(CYTOKINES), 2.0, 1.0)
-    return cohort.with_table(
-        "measurements", frame.assign(value=frame["value"] * factor, limit=frame["limit"] * factor)
-    )  # fmt: skip
-
-
-def one(bench: Bench, train_ids: list[str], test_ids: list[str], seed: int, with_intervals: bool) -> dict:
-    """One training sample: forecasts with correction, intervals, latent states."""
+def one(bench: Bench, train_ids: list[str], test_ids: list[str], seed: int) -> dict:
+    """One training sample: forecasts with correction, latent states."""
     train, test, block = bench.split(train_ids, test_ids)
     frame = bench.forecasts(train, test, rungs(MODELS), seed)
     frame = corrected(frame, corrections(bench, train, seed))
-    made = {"forecasts": frame, "states": states(bench, block, test, test_ids), "power": block.population.power}
-    if with_intervals:
-        made["intervals"] = {name: refits(train, test, name, seed) for name in INTERVALS}
-    return made
-
-
-def large(bench: Bench, train_ids: list[str], test_ids: list[str]) -> pd.DataFrame:
-    """Forecasts of the procedure trained on very many patients: what intervals should cover."""
-    train, test, _ = bench.split(train_ids, test_ids)
-    return bench.forecasts(train, test, rungs(INTERVALS), SEED)
-
-
-def site_shift(base: World, cohort, count: int, sample: int, seed: int) -> dict:
-    """Trained on two sites, judged on the third, before and after correction on local patients."""
-    people = cohort.patients.set_index("patient_id")
-    there = people["site"] == "Site C"
-    cd28 = people["costimulation"] == "CD28"
-    away = people.index[there & cd28].tolist()
-    home = people.index[~there].tolist()[sample * count : (sample + 1) * count]
-    moved = shifted(cohort.subset(away))
-    bench = Bench.of(base, cohort, TASK)
-    train, _, block = bench.split(home, away[:3])
-    other = Bench.of(base, moved, TASK)
-    data = other.data
-    table = with_blocks(data.table, data.inputs.at_h, moved, [block])
-    test = Examples(replace(data.inputs, table=table), data.outcome)
-    frame = other.forecasts(train, test, rungs(MODELS), seed)
-    local = frame["patient_id"].isin(set(away[:LOCAL]))
-    frame = corrected(frame[~local].reset_index(drop=True), lines(frame[local]))
-    return {"forecasts": frame}
+    return {"forecasts": frame, "states": states(bench, block, test, test_ids), "power": block.population.power}
 
 
 def judged(frame: pd.DataFrame) -> list[dict]:
@@ -223,19 +169,6 @@ def judged(frame: pd.DataFrame) -> list[dict]:
 def _by_horizon(part: pd.DataFrame, column: str):
     for horizon, rows in part.groupby("horizon_h"):
         yield horizon, {"risk_": rows[column].to_numpy(), "truth": rows["truth"].to_numpy()}
-
-
-def coverage(found: dict, limit: pd.DataFrame) -> list[dict]:
-    """Share of test rows whose interval covers the risk of the large sample."""
-    rows = []
-    for name, drawn in found["intervals"].items():
-        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-        shares = []
-        for k, horizon in enumerate(HORIZONS):
-            target = limit[(limit["model"] == name) & (limit["horizon_h"] == horizon.hours)]["risk"].to_numpy()
-            shares.append(((target >= low[k]) & (target <= high[k])).mean())
-        rows.append({"model": name, "coverage": float(np.mean(shares)), "width": float((high - low).mean())})
-    return rows
 
 
 def study(store: Checkpoints, folder: Path, only_stored: bool) -> dict[str, list[dict]]:
@@ -257,7 +190,7 @@ def study(store: Checkpoints, folder: Path, only_stored: bool) -> dict[str, list
             return None
         return store.step(name, partial(work, *about))
 
-    calibration, covered, latent, intervals = [], [], [], []
+    calibration, latent = [], []
     # Round by round, the dear large samples last, so that a run that is stopped has something of every arm.
     plan = [(k, n, arm) for n in (200, 100, 500, 2000) for k in range(4) for arm in ARMS if k < ARMS[arm][2].get(n, 0)]
     for k, n, arm in plan:
@@ -266,33 +199,63 @@ def study(store: Checkpoints, folder: Path, only_stored: bool) -> dict[str, list
             continue
         about = {"arm": arm, "n": n, "sample": k}
         calibration += [about | row for row in judged(found["forecasts"])]
-        if "intervals" in found:
-            intervals.append((about, found))
         if "states" in found:
             latent += [about | row for row in found["states"].to_dict("records")]
         print(arm, n, k, f"{time.process_time():.0f} s CPU", flush=True)
-    for arm in dict.fromkeys(about["arm"] for about, _ in intervals):
-        limit = step(f"limit-{arm}", _limit, bench, base, test_ids, arm)
-        if limit is not None:
-            covered += [a | row for a, found in intervals if a["arm"] == arm for row in coverage(found, limit)]
-    return {"calibration": calibration, "coverage": covered, "states": latent}
+    return {"calibration": calibration, "states": latent}
+
+
+def intervals(store: Checkpoints, folder: Path, only_stored: bool) -> list[dict]:
+    """Intervals in the arms where they are judged."""
+    worlds = [] if only_stored else [world("same", PATIENTS, SEED, folder), world("same", MANY, SEED + 1, folder)]
+    test_ids = ids_of(worlds[0], PATIENTS - TEST, TEST) if worlds else []
+
+    def step(name: str, work):
+        return None if only_stored and name not in store.done() else store.step(name, work)
+
+    rows = []
+    for arm in (name for name, about in ARMS.items() if about[3]):
+        # Each bench is made when first asked for: an arm that is stored needs none.
+        made = [cache(partial(_bench, of, arm)) for of in worlds] or [None, None]
+        rows += known_truth_intervals.arm_rows(arm, *made, rungs(INTERVALS), test_ids, step)
+    return rows
+
+
+def sites(store: Checkpoints, folder: Path, only_stored: bool) -> list[dict]:
+    """Forecasts and corrections at a new site; among the models the mean over the posterior."""
+    base = None if only_stored else world("same", PATIENTS, SEED, folder)
+    cohort = None if base is None else thinned(base.cohort, 0.2, SEED)
+    mean = tuple(
+        replace(rung, name=f"{rung.name}, posterior mean", model=replace(rung.model, average=True))
+        for rung in rungs(INTERVALS)
+    )
+    models = (*rungs(MODELS), *mean)
+    rows = []
+    for n, samples in SITE_SAMPLES.items():
+        for k in range(samples):
+            name = f"site-{n}-{k}"
+            if only_stored and name not in store.done():
+                continue
+            frame = store.step(name, partial(known_truth_site.forecasts, base, cohort, TASK, models, n, k, SEED + k))
+            rows += [{"n": n, "sample": k} | row for row in known_truth_site.judged(frame, line)]
+            print("site", n, k, f"{time.process_time():.0f} s CPU", flush=True)
+    return rows
+
+
+def _bench(of: World, arm: str) -> Bench:
+    """A world as an arm shows it."""
+    share, mnar, *_ = ARMS[arm]
+    return Bench.of(of, thinned(of.cohort, share, SEED, not_at_random=mnar), TASK)
 
 
 def _sample(bench, base: World, test_ids: list[str], arm: str, n: int, k: int) -> dict:
     """One training sample of an arm."""
-    if arm == "site shift":
-        return site_shift(base, bench(arm).cohort, n, k, SEED + k)
-    # Intervals are dear: one sample of each size is enough, and none where n is near the limit.
-    return one(bench(arm), ids_of(base, k * n, n), test_ids, SEED + k, ARMS[arm][3] and k == 0 and n <= 500)
-
-
-def _limit(bench, base: World, test_ids: list[str], arm: str) -> pd.DataFrame:
-    return large(bench(arm), ids_of(base, 0, LIMIT), test_ids)
+    return one(bench(arm), ids_of(base, k * n, n), test_ids, SEED + k)
 
 
 def page(found: dict[str, list[dict]]) -> str:
     """The results as a page."""
-    calibration, covered, latent = (pd.DataFrame(found[k]) for k in ("calibration", "coverage", "states"))
+    calibration, latent = (pd.DataFrame(found[k]) for k in ("calibration", "states"))
     lines_ = ["# Recovery of known truth (synthetic)", "", "`python benchmarks/known_truth.py --store FOLDER`", "",
               (__doc__ or "").split("\n\n", 2)[2].strip(), "",
               "## Calibration slope and bias against the true risk", "",
@@ -308,11 +271,8 @@ def page(found: dict[str, list[dict]]) -> str:
             f"| {arm} | {n} | {model} | {_spread(raw['slope'])} | {_spread(fixed['slope'])} | "
             f"{raw['bias'].mean():+.0%} | {b:+.0%} | {met} |"
         )
-    lines_ += ["", "## Intervals of a risk", "",
-               "Share of test rows whose 95 % interval covers the risk of the large sample. Wanted: 93 to 97 %.", "",
-               "| arm | n | model | coverage | mean width |", "|---|---|---|---|---|"]  # fmt: skip
-    for row in covered.itertuples():
-        lines_.append(f"| {row.arm} | {row.n} | {row.model} | {row.coverage:.1%} | {row.width:.3f} |")
+    lines_ += known_truth_site.lines(found["sites"])
+    lines_ += known_truth_intervals.lines(found["intervals"])
     lines_ += ["", "## Latent states", "",
                "Coverage of 95 % posterior intervals, bias of the posterior mean in SDs over patients.", "",
                "| arm | n | state | hours ahead | coverage | bias (SD) |", "|---|---|---|---|---|---|"]  # fmt: skip
@@ -330,10 +290,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--only-stored", action="store_true", help="make the page of the steps that are there")
+    parser.add_argument("--intervals", action="store_true", help="only intervals and sites anew; the rest as it was")
     options = parser.parse_args()
     store = Checkpoints(options.store / "steps", ["known truth", 3])
-    found = study(store, options.store, options.only_stored)
-    (RESULTS / "known_truth.json").write_text(json.dumps(found, indent=0) + "\n")
+    path = RESULTS / "known_truth.json"
+    if options.intervals:
+        kept = json.loads(path.read_text())
+        found = {k: [row for row in kept[k] if row["arm"] in ARMS] for k in ("calibration", "states")}
+    else:
+        found = study(store, options.store, options.only_stored)
+    mine = Checkpoints(options.store / "steps", ["known truth, intervals", 2])
+    found["sites"] = sites(Checkpoints(options.store / "steps", ["known truth, sites", 1]), options.store,
+                           options.only_stored)  # fmt: skip
+    found["intervals"] = intervals(mine, options.store, options.only_stored)
+    path.write_text(json.dumps(found, indent=0) + "\n")
     (RESULTS / "known_truth.md").write_text(page(found))
 
 

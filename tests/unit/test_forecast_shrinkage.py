@@ -107,13 +107,34 @@ def test_rows_of_weight_nought_do_not_count_and_one_outcome_is_refused():
         drawn_from(X, np.zeros(80))
 
 
-def test_bounds_of_a_model_grow_with_the_horizon_and_survive_its_file():
-    X, y, _, _ = sample(120, 3, 9, 3)
-    index = pd.MultiIndex.from_product([[f"p{k:03d}" for k in range(120)], [24.0]], names=["patient_id", "landmark_h"])
+def stacked(n, seed):
+    """One landmark of ``n`` synthetic patients with known coefficients, as a feature table and its outcome."""
+    X, y, beta, _ = sample(n, 3, seed, 3)
+    index = pd.MultiIndex.from_product([[f"p{k:03d}" for k in range(n)], [24.0]], names=["patient_id", "landmark_h"])
     table = pd.DataFrame(X, index=index, columns=["lab.crp.last", "lab.il_6.last", "static.age_y"])
-    time = np.where(y == 1, 24.0 + 120.0 * stream(1, "time").uniform(size=120), 400.0)
+    time = np.where(y == 1, 24.0 + 120.0 * stream(1, "time").uniform(size=n), 400.0)
     outcome = pd.DataFrame({"patient_id": index.get_level_values(0), "landmark_h": 24.0, "time_h": time,
                             "event": y.astype(int)})  # fmt: skip
+    return table, outcome, expit(-0.8 + X @ beta)
+
+
+def test_the_average_over_the_posterior_is_a_forecast_of_its_own():
+    table, outcome, truth = stacked(150, 2)
+    horizons = [Horizon(72.0), Horizon(168.0)]
+    model = LastValueLogistic(average=True).fit(table, outcome, horizons, 3)
+    risk, (low, high) = model.risks(table), model.bounds(table)
+    assert ((low <= risk) & (risk <= high)).all()
+    X = model.pipeline.matrix(table[model.columns])
+    drawn = model.posterior[horizons[1]]
+    eta = model.baseline.logit(table, horizons[1]) + drawn[:, :1] + drawn[:, 1:] @ X.T
+    assert np.allclose(risk[:, 1], expit(eta).mean(axis=0))
+    assert np.corrcoef(risk[:, 1], truth)[0, 1] > 0.9
+    assert model.with_posterior(table, outcome, 3) is model
+    assert (from_parts(*model.to_parts()).risks(table) == risk).all()
+
+
+def test_bounds_of_a_model_grow_with_the_horizon_and_survive_its_file():
+    table, outcome, _ = stacked(120, 9)
     horizons = [Horizon(72.0), Horizon(168.0)]
     plain = LastValueLogistic().fit(table, outcome, horizons)
     assert plain.bounds(table) is None

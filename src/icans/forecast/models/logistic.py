@@ -32,7 +32,7 @@ from icans.forecast.outcomes import Horizon
 from icans.forecast.plain import Table
 from icans.forecast.preprocess import Preparation, PrepareSpec, preprocessor, source_column
 from icans.forecast.ridge import RidgeLogistic, deviance, expit, fit_path
-from icans.forecast.shrinkage import MAX_COLUMNS, draw_coefficients
+from icans.forecast.shrinkage import MAX_COLUMNS, START_PENALTY, draw_coefficients
 from icans.forecast.tuning import Rule, choose, inner_folds
 
 Floats = NDArray[np.float64]
@@ -58,6 +58,10 @@ class LastValueLogistic:
         Folds of the inner cross-validation (fewer where there are fewer patients with an event).
     rule
         How the penalty is chosen from it (:data:`icans.forecast.tuning.Rule`).
+    average
+        The risk is its mean over the posterior (:mod:`icans.forecast.shrinkage`), which needs no penalty to be chosen,
+        in place of the risk at the best coefficients. On virtual patients with known truth its slope was nearer one
+        (``benchmarks/results/known_truth.md``). Where there can be no posterior, the penalised fit.
     """
 
     penalties: tuple[float, ...] = PENALTIES
@@ -65,12 +69,18 @@ class LastValueLogistic:
     prepare: PrepareSpec = field(default_factory=PrepareSpec)
     inner_folds: int = 5
     rule: Rule = "best"
+    average: bool = False
 
     def fit(
         self, table: pd.DataFrame, outcome: pd.DataFrame, horizons: Sequence[Horizon], seed: int = 0
     ) -> FittedLogistic:
         """Choose a penalty for each horizon inside the training data, then fit on all of it."""
         check_aligned(table, outcome)
+        if self.average:
+            loose = replace(self, penalties=(START_PENALTY,), average=False).fit(table, outcome, horizons, seed)
+            made = loose.with_posterior(table, outcome, seed)
+            if made.posterior:
+                return made.at_mean()
         table = table[self.columns(table.columns.tolist())]  # a few of hundreds: rows are taken from it many times
         chosen = self._tune(table, outcome, horizons, seed) if len(self.penalties) > 1 else dict.fromkeys(horizons, 0)
         fold, matrix = _Stack.learn(table, outcome, horizons, self)
@@ -151,6 +161,7 @@ class FittedLogistic:
     baseline: DayBaseline
     models: dict[Horizon, RidgeLogistic]
     posterior: dict[Horizon, Floats] = field(default_factory=dict)
+    averaged: bool = False
     takes_plain: ClassVar[bool] = True
 
     @property
@@ -168,7 +179,10 @@ class FittedLogistic:
         X = self._matrix(table)
 
         def raw(one: Horizon) -> Floats:
-            return self.models[one].probability(X, self.baseline.logit(table, one))
+            offset = self.baseline.logit(table, one)
+            if self.averaged:
+                return expit(offset[:, None] + self._effects(X, one)).mean(axis=1)
+            return self.models[one].probability(X, offset)
 
         return coherent_risks(raw, table, list(self.models))
 
@@ -177,7 +191,7 @@ class FittedLogistic:
 
         Without it where there are too many columns, or a horizon within which all outcomes are alike.
         """
-        if len(self.names) > MAX_COLUMNS or any(np.isinf(m.penalty) for m in self.models.values()):
+        if self.posterior or len(self.names) > MAX_COLUMNS or any(np.isinf(m.penalty) for m in self.models.values()):
             return self
         X = self._matrix(table)
         patient = np.unique(outcome["patient_id"].to_numpy(), return_inverse=True)[1].astype(np.intp)
@@ -194,11 +208,22 @@ class FittedLogistic:
             return None
         X, tails = self._matrix(table), (0.5 - level / 2, 0.5 + level / 2)
         ends: tuple[dict[Horizon, Floats], ...] = ({}, {})
-        for horizon, drawn in self.posterior.items():
-            eta = drawn[:, 0] + X @ drawn[:, 1:].T
-            for side, value in zip(ends, np.quantile(eta, tails, axis=1), strict=True):
+        for horizon in self.posterior:
+            found = np.quantile(self._effects(X, horizon), tails, axis=1)
+            for side, value in zip(ends, found, strict=True):
                 side[horizon] = expit(self.baseline.logit(table, horizon) + value)
         return np.stack([coherent_risks(side.__getitem__, table, list(self.models)) for side in ends])
+
+    def at_mean(self) -> FittedLogistic:
+        """The model whose risk is the mean over its posterior, and whose coefficients are the posterior's means."""
+        means = {h: drawn.mean(axis=0) for h, drawn in self.posterior.items()}
+        models = {h: RidgeLogistic(float(b[0]), b[1:], self.models[h].penalty) for h, b in means.items()}
+        return replace(self, models=models, averaged=True)
+
+    def _effects(self, X: Floats, horizon: Horizon) -> Floats:
+        """What each draw adds to the log odds of the day, shape (n, draws)."""
+        drawn = self.posterior[horizon]
+        return np.asarray(drawn[:, 0] + X @ drawn[:, 1:].T)
 
     def reasons(self, table: Table, horizon: Horizon | float) -> pd.DataFrame:
         """Coefficient x distance from the training mean, log odds, summed over a feature's columns."""
@@ -213,7 +238,7 @@ class FittedLogistic:
         """Plain parts (:mod:`icans.forecast.models.parts`)."""
         drawn = [self.posterior[h].astype(np.float32) for h in self.models if h in self.posterior]
         return join(
-            {"kind": "logistic", "names": self.names, "columns": self.columns},
+            {"kind": "logistic", "names": self.names, "columns": self.columns, "averaged": self.averaged},
             {"posterior": np.stack(drawn)} if drawn else {},
             pipeline=preprocess_parts.to_parts(self.pipeline),
             baseline=baseline_parts(self.baseline),
@@ -235,6 +260,7 @@ def from_parts(meta: Meta, arrays: Arrays) -> FittedLogistic:
         baseline_from(*child(meta, arrays, "baseline")),
         models,
         drawn,
+        bool(meta.get("averaged", False)),
     )
 
 
