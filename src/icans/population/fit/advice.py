@@ -94,6 +94,10 @@ def what_to_do(
     out += _certainty(errors, chosen)
     for name, why in {n: w for m in got.modes for n, w in m.failed.items()}.items():
         out.append(f"Subject {name}: {why}.")
+    if got.blunt.any():
+        names = ", ".join(bound.records.ids[i] for i in np.flatnonzero(got.blunt)[:6])
+        out.append(f"The mode of {int(got.blunt.sum())} subjects is no proper peak ({names}): their curvature was "
+                   "raised for the approximation. Compare with importance sampling or SAEM.")  # fmt: skip
     out += _shrinkage(bound, got)
     if has_priors(bound.model):
         out.append("Priors entered the estimates (penalised likelihood); the log-likelihood reported is without them.")

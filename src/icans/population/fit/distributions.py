@@ -17,8 +17,8 @@ from icans.core.errors import ModelError, Problem
 from icans.population.nlme.model import Effect, Individual, NlmeModel
 from icans.population.nlme.observed import Observation
 from icans.population.nlme.population import error_layout
+from icans.population.nlme.terms import HALF_LOG_2PI
 
-HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 OUTSIDE = (-np.inf, 0.0)
 
 

@@ -24,11 +24,11 @@ from icans.population.fit.focei_rows import (
     steps_of_b,
     sum_errors,
 )
-from icans.population.fit.modes import LOG_2PI, Modes, prior_precision
+from icans.population.fit.modes import Modes, prior_precision
 from icans.population.nlme.likelihood import Bound, covariance, means, phi_of
 from icans.population.nlme.observed import Observation
 from icans.population.nlme.population import Population
-from icans.population.nlme.terms import spread, transformed
+from icans.population.nlme.terms import LOG_2PI, spread, transformed
 
 Array = npt.NDArray[np.float64]
 

@@ -9,6 +9,10 @@ Laplace the exact Hessian of -J. The gradient by population parameters is that o
 J Pharmacokinet Pharmacodyn 42:191, doi 10.1007/s10928-015-9409-1): the mode moves with the parameters by the implicit
 function theorem. It is computed in adjoint form: one vector per subject, ``u = M^-1 d ln det H / d b`` with M the exact
 Hessian, gives the part that is due to the motion of the mode.
+
+Where errors have heavy tails, or rows are censored and errors combined, H can be flat or bend the wrong way far from
+the estimate; the objective would be without a value, or without a bound below. Directions in which H has less than a
+share ``BLUNT`` of a curvature that is positive are given more, smoothly (:mod:`icans.population.fit.curvature`).
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
+from icans.population.fit.curvature import raised
 from icans.population.fit.focei_rows import (
     Bends,
     Frame,
@@ -32,11 +37,13 @@ from icans.population.fit.focei_rows import (
     steps_of_b,
     sum_errors,
 )
-from icans.population.fit.modes import LOG_2PI, Modes, find_modes, prior_precision
+from icans.population.fit.modes import Modes, find_modes, prior_precision
 from icans.population.nlme.likelihood import Bound, covariance, means, phi_of
 from icans.population.nlme.population import Population
+from icans.population.nlme.terms import LOG_2PI
 
 Array = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ class Evaluation:
     weights: Array
     slopes: Slopes | None = None
     motion: tuple[Motion, ...] = field(default=())
+    #: Subjects whose H was raised, (N,), in the class that weighs most.
+    blunt: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
     @property
     def total(self) -> float:
@@ -178,11 +187,12 @@ def evaluate(
         weights = np.exp(logs - whole[:, None])
     weights = np.where(np.isfinite(weights), weights, population.shares)
     modes_all = tuple(p.modes for p in parts)
+    blunt = np.asarray(np.stack([p.blunt for p in parts], axis=1)[np.arange(len(bound)), weights.argmax(axis=1)])
     if not gradient:
-        return Evaluation(population, -2.0 * whole, modes_all, weights)
+        return Evaluation(population, -2.0 * whole, modes_all, weights, blunt=blunt)
     slopes = _mixed([p.slopes for p in parts if p.slopes is not None], weights, population)
     motion = tuple(p.motion for p in parts if p.motion is not None)
-    return Evaluation(population, -2.0 * whole, modes_all, weights, slopes, motion)
+    return Evaluation(population, -2.0 * whole, modes_all, weights, slopes, motion, blunt)
 
 
 def _mixed(parts: list[Slopes], weights: Array, population: Population) -> Slopes:
@@ -198,12 +208,13 @@ def _mixed(parts: list[Slopes], weights: Array, population: Population) -> Slope
 
 @dataclass(frozen=True)
 class OneClass:
-    """Objective (N,) and what belongs to it of one class."""
+    """Objective (N,) and what belongs to it of one class; ``blunt`` (N,): where the Hessian was raised."""
 
     objective: Array
     modes: Modes
     slopes: Slopes | None
     motion: Motion | None
+    blunt: Bools
 
 
 @dataclass(frozen=True)
@@ -229,20 +240,26 @@ class Around:
 def _class(
     bound: Bound, population: Population, c: int, modes: Modes, accuracy: Accuracy, laplace: bool, gradient: bool
 ) -> OneClass:  # fmt: skip
-    d = bound.size
+    d, prior = bound.size, prior_precision(bound, population)[0]
+    flat = raised(modes.precision, np.broadcast_to(prior, modes.precision.shape))
     if not (laplace or gradient):
-        return OneClass(-2.0 * modes.log_evidence, modes, None, None)
+        return OneClass(-2.0 * modes.log_joint - d * LOG_2PI + flat.log_det, modes, None, None, flat.blunt)
     look = _around(bound, population, c, modes, accuracy)
     exact = _hessian(look)
-    h = exact if laplace else modes.precision
-    sign, log_det = np.linalg.slogdet(h) if d else (np.ones(len(bound)), np.zeros(len(bound)))
-    objective = np.where(sign > 0, -2.0 * modes.log_joint - d * LOG_2PI + log_det, np.inf)
+    # Beside the information, or beside the prior where that is not positive enough, either.
+    beside = np.where(flat.blunt[:, None, None], look.prior, modes.precision)
+    got = raised(exact, beside) if laplace else flat
+    objective = -2.0 * modes.log_joint - d * LOG_2PI + got.log_det
     if not gradient:
-        return OneClass(objective, modes, None, None)
-    inverse = np.linalg.inv(np.where((sign > 0)[:, None, None], h, look.prior))
-    by_phi, by_errors = (_laplace_part if laplace else _focei_part)(look, inverse, accuracy)
-    slopes, motion = _assembled(bound, look, modes, exact, inverse, by_phi, by_errors)
-    return OneClass(objective, modes, slopes, motion)
+        return OneClass(objective, modes, None, None, got.blunt)
+    by_phi, by_errors = (_laplace_part if laplace else _focei_part)(look, got.by_matrix, accuracy)
+    if laplace and got.blunt.any():
+        by_information = np.where(flat.blunt[:, None, None], 0.0, got.by_reference)
+        more = _focei_part(look, by_information, accuracy)
+        by_phi, by_errors = by_phi + more[0], by_errors + more[1]
+    # Sigma^-1 is part of H, and of what it is raised beside.
+    slopes, motion = _assembled(bound, look, modes, exact, got.by_matrix + got.by_reference, by_phi, by_errors)
+    return OneClass(objective, modes, slopes, motion, got.blunt)
 
 
 def _around(bound: Bound, population: Population, c: int, modes: Modes, accuracy: Accuracy) -> Around:

@@ -29,6 +29,7 @@ from icans.population.nlme.likelihood import Bound, bind, means, phi_of
 from icans.population.nlme.model import NlmeModel
 from icans.population.nlme.population import Packing, Population, packing, start
 from icans.population.nlme.records import Records
+from icans.population.nlme.terms import LOG_2PI
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -184,7 +185,7 @@ def _complete(bound: Bound, laid: Laid, population: Population) -> Array:
     b = laid.v - means(bound, population)[laid.evaluator.who][:, list(bound.model.varying)]
     factor = np.linalg.cholesky(population.omega)
     z = np.linalg.solve(factor, b.T)
-    prior = -0.5 * (z * z).sum(axis=0) - np.log(np.diag(factor)).sum() - 0.5 * b.shape[1] * np.log(2.0 * np.pi)
+    prior = -0.5 * (z * z).sum(axis=0) - np.log(np.diag(factor)).sum() - 0.5 * b.shape[1] * LOG_2PI
     return np.asarray(laid.evaluator.log_likelihood(population, laid.phi, laid.f) + prior)
 
 

@@ -17,10 +17,10 @@ from scipy.special import logsumexp
 from icans.population.fit.distributions import Distribution, Priors
 from icans.population.nlme.likelihood import Bound, local, means, phi_of
 from icans.population.nlme.population import Packing, Population
+from icans.population.nlme.terms import LOG_2PI
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-LOG_2PI = float(np.log(2.0 * np.pi))
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from icans.core.random import stream
 from icans.population.fit.result import RandomEffects
 from icans.population.nlme.likelihood import Bound, covariance, local, log_likelihood, means, phi_of
 from icans.population.nlme.population import Population
+from icans.population.nlme.terms import LOG_2PI
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-LOG_2PI = float(np.log(2.0 * np.pi))
 #: Damping beyond which no shorter step is tried; a Newton step (in posterior SDs) that still counts as arrived then;
 #: steps without a rise after which a climb is taken to hang at a kink.
 MOST_DAMPING, NEAR, STUCK = 1e8, 1e-3, 3
@@ -131,12 +131,12 @@ def climb(
     b, m, d = begin.copy(), len(who), bound.size
     height, slope, precision = _look(bound, population, mean, who, b, prior, constant)
     done = Climb(b, height, slope, precision, np.isfinite(height) & (d == 0))
-    inverse: Array = np.asarray(np.linalg.inv(precision if curvature is None else curvature), dtype=np.float64)
+    inverse = np.asarray(np.linalg.inv(upright(precision if curvature is None else curvature, prior)), np.float64)
     damping, growth, tiny = np.zeros(m), np.full(m, 4.0), np.zeros(m, dtype=np.int64)
     active = np.flatnonzero(np.isfinite(height) & ~done.arrived)
     while len(active) and done.iterations < iterations:
         done.iterations += 1
-        step, length = _steps(done, inverse, damping, active)
+        step, length = _steps(done, inverse, damping, active, prior)
         done.arrived[active[length < tolerance]] = True
         on = (length >= tolerance) & (damping[active] <= MOST_DAMPING) & (tiny[active] < STUCK)
         active, step, length = active[on], step[on], length[on]
@@ -152,13 +152,13 @@ def climb(
         held = up[damping[up] > 0.0]
         b[up] += step[better]
         height[up], slope[up], precision[up] = (part[better] for part in there)
-        inverse[held] = np.linalg.inv(precision[held])
+        inverse[held] = np.linalg.inv(upright(precision[held], prior))
         damping[up], growth[up] = np.where(damping[up] > 1e-3, damping[up] / 5.0, 0.0), 4.0
         damping[down] = np.maximum(growth[down] * damping[down], 1e-2)
         growth[down] *= 2.0
     near = np.flatnonzero(~done.arrived & np.isfinite(height))
     if len(near):
-        done.arrived[near] = _steps(done, inverse, np.zeros(m), near)[1] < NEAR
+        done.arrived[near] = _steps(done, inverse, np.zeros(m), near, prior)[1] < NEAR
     return done
 
 
@@ -198,14 +198,31 @@ def _look(
     return here.logp - 0.5 * (pull * b).sum(axis=1) + constant, score - pull, information + prior
 
 
-def _steps(done: Climb, inverse: Array, damping: Array, active: Ints) -> tuple[Array, Array]:
+def upright(matrix: Array, prior: Array) -> Array:
+    """Matrices (M, D, D) with those that are not positive (censored rows with combined errors) made so: no direction
+    has less than the prior's curvature. With a matrix that is not positive a step leads down, and its length is none.
+    """
+    try:
+        np.linalg.cholesky(matrix)
+        return matrix
+    except np.linalg.LinAlgError:
+        pass
+    root = np.linalg.cholesky(prior)
+    half = np.linalg.solve(root, np.where(np.isfinite(matrix), matrix, 0.0))
+    share, turned = np.linalg.eigh(np.linalg.solve(root, np.swapaxes(half, 1, 2)))
+    spread = root @ turned
+    better = np.einsum("mde,me,mfe->mdf", spread, np.maximum(share, 1.0), spread)
+    return np.asarray(np.where((share.min(axis=1) > 0.0)[:, None, None], matrix, better))
+
+
+def _steps(done: Climb, inverse: Array, damping: Array, active: Ints, prior: Array) -> tuple[Array, Array]:
     """Quasi-Newton steps of the active climbs (damped: with the information); lengths of undamped ones, in SDs."""
     slope = done.slope[active]
     full = (inverse[active] @ slope[..., None])[..., 0]
     length = np.sqrt(np.maximum((full * slope).sum(axis=1), 0.0))
     held = np.flatnonzero(damping[active] > 0.0)
     if len(held):
-        matrix = done.precision[active[held]]
+        matrix = upright(done.precision[active[held]], prior)
         size = np.diagonal(matrix, axis1=1, axis2=2) * damping[active[held], None]
         heavy = matrix + size[:, :, None] * np.eye(matrix.shape[1])
         full[held] = np.linalg.solve(heavy, slope[held][..., None])[..., 0]

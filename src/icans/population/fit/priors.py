@@ -10,10 +10,9 @@ import numpy.typing as npt
 from icans.population.nlme.model import NlmeModel
 from icans.population.nlme.observed import Observation
 from icans.population.nlme.population import Population, error_layout
+from icans.population.nlme.terms import LOG_2PI
 
 Array = npt.NDArray[np.float64]
-
-LOG_2PI = float(np.log(2.0 * np.pi))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from icans.core.files import write_json
 from icans.core.provenance import package_version
 from icans.population.nlme.model import NlmeModel
 from icans.population.nlme.population import Population, packing
+from icans.population.nlme.terms import LOG_2PI
 
 Array = npt.NDArray[np.float64]
 FORMAT = "icans population fit 1"
@@ -77,7 +78,7 @@ class Fit:
     @property
     def objective_nonmem(self) -> float:
         """Minus twice the log-likelihood without ``n ln(2 pi)``: comparable with NONMEM's and nlmixr2's."""
-        return self.objective - self.observations * float(np.log(2.0 * np.pi))
+        return self.objective - self.observations * LOG_2PI
 
     def table(self) -> pd.DataFrame:
         """Estimates on natural scales: ``name, kind, value, se, rse_pct, low95, high95, fixed``."""

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from icans.population.nlme.terms import HALF_LOG_2PI
+
 #: Codes of error models.
 KINDS = {"additive": 0, "proportional": 1, "combined": 2, "combined1": 3, "lognormal": 4}
 LEFT, RIGHT, INTERVAL = 1, 2, 3
-HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 ROOT_HALF = math.sqrt(0.5)
 
 

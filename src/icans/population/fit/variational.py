@@ -21,6 +21,7 @@ from icans.population.fit.modes import Modes, find_modes, prior_precision
 from icans.population.fit.result import RandomEffects
 from icans.population.nlme.likelihood import Bound, local, means, phi_of
 from icans.population.nlme.population import Population
+from icans.population.nlme.terms import LOG_2PI
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -73,7 +74,7 @@ def variational_posterior(
         logp, score, information = _average(bound, population, base, at, b, prior)
         half = 0.5 * np.einsum("nkd,de,nke->nk", b, prior, b).mean(axis=1)
         spread = -np.linalg.slogdet(precision[at])[1]
-        lower[at] = logp - half + constant + 0.5 * (spread + d * (1.0 + np.log(2.0 * np.pi)))
+        lower[at] = logp - half + constant + 0.5 * (spread + d * (1.0 + LOG_2PI))
         wanted = information + prior
         move = np.linalg.solve(wanted, score[..., None])[..., 0]
         change = np.sqrt(np.maximum(np.einsum("nd,nde,ne->n", move, precision[at], move), 0.0))

@@ -21,7 +21,7 @@ from icans.population.nlme.population import ErrorParameter, Population, error_l
 from icans.population.nlme.records import Records
 from icans.population.nlme.rows import Rows, Selection, make_rows
 from icans.population.nlme.structural import Solver
-from icans.population.nlme.terms import Terms, terms
+from icans.population.nlme.terms import LOG_2PI, Terms, terms
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -164,7 +164,7 @@ def prior_logp(bound: Bound, population: Population, b: Array) -> Array:
     except np.linalg.LinAlgError:
         return np.full(len(b), -np.inf)
     z = np.linalg.solve(factor, b.T)
-    constant = np.log(np.diag(factor)).sum() + 0.5 * bound.size * np.log(2.0 * np.pi)
+    constant = np.log(np.diag(factor)).sum() + 0.5 * bound.size * LOG_2PI
     return np.asarray(-0.5 * (z * z).sum(axis=0) - constant)
 
 

@@ -26,6 +26,9 @@ Ints = npt.NDArray[np.int64]
 
 #: Ways of censoring that condition quantified rows, too.
 CONDITIONED = ("M2", "M4")
+#: What normal densities are made of; its one home.
+LOG_2PI = float(np.log(2.0 * np.pi))
+HALF_LOG_2PI = 0.5 * LOG_2PI
 #: Smallest probability whose logarithm is taken.
 TINY = 1e-300
 
@@ -110,9 +113,6 @@ def _log_cdf(what: Observation, z: Array) -> Array:
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(special.stdtr(what.df, z)))
     return np.asarray(special.log_ndtr(z))
-
-
-HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 
 
 def _measured(what: Observation, mine: tuple[ErrorParameter, ...], errors: Array, f: Array, c: Columns) -> Terms:

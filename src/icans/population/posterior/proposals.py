@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import gammaln, logsumexp, ndtri
 from scipy.stats import chi2, qmc
 
-from icans.population.posterior.target import LOG_2PI
+from icans.population.nlme.terms import LOG_2PI
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -14,11 +14,11 @@ from scipy.special import logsumexp
 
 from icans.population.nlme.likelihood import Bound, covariance, log_likelihood, means, phi_of
 from icans.population.nlme.population import Population
+from icans.population.nlme.terms import LOG_2PI
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-LOG_2PI = float(np.log(2.0 * np.pi))
 #: Sets that are solved together: bounds the memory of a call.
 CHUNK = 4096
 
