@@ -213,6 +213,8 @@ def _keeps_contract(frame: pd.DataFrame, name: str) -> bool:
     for column in definition(name).columns:
         if column.name not in frame:
             return False
+        if not column.required and column.allowed is None and column.low is None and column.high is None:
+            continue
         values = frame[column.name]
         present = values[values.notna()]
         if column.required and (len(present) < len(values) or (column.kind == "text" and (present == "").any())):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,17 @@ from icans.core.execute import Executor, Serial
 from icans.core.provenance import package_version
 from icans.core.random import stream
 from icans.forecast.blocks import FeatureBlock, FittedBlock, with_blocks
-from icans.forecast.crossval import Design, horizons_for
-from icans.forecast.dataset import CohortStep, Examples, FittedStep, examples_for, table_digest
 from icans.forecast.envelope import Z95, Envelope, Note, widened
 from icans.forecast.features import FeatureSpec, features_at
 from icans.forecast.forecast import Forecast, Reason
 from icans.forecast.inputs import Inputs, history
-from icans.forecast.ladder import FittedRung, Rung
 from icans.forecast.outcomes import Horizon, Task, outcome_table, task_grades
 from icans.forecast.ridge import expit, log_odds
+from icans.forecast.rung import FittedRung, Rung
+
+if TYPE_CHECKING:
+    from icans.forecast.crossval import Design
+    from icans.forecast.dataset import CohortStep, Examples, FittedStep
 
 Floats = NDArray[np.float64]
 
@@ -122,14 +124,16 @@ class FinalModel:
         newest = _newest(known)
         made: list[Forecast] = []
         open_horizons = [h for h in self.horizons if float(h.window(landmark_h)) > 0]
-        every = np.stack([model.risks(inputs, open_horizons) for model in (self.fitted, *self.refits)])
+        risk = self.fitted.risks(inputs, open_horizons)
         notes = self.envelope.notes_of(known, inputs.table, self.used(inputs.table))
         bounds = self.fitted.bounds(inputs, open_horizons)
-        bounds = spread(every[0], every[1:]) if bounds is None else bounds
+        if bounds is None:
+            refits = [model.risks(inputs, open_horizons) for model in self.refits]
+            bounds = spread(risk, np.array(refits).reshape(-1, *risk.shape))
         reasons = self.fitted.every_reasons(inputs, open_horizons)
         for k, horizon in enumerate(open_horizons):
             told = _reasons(reasons[k], inputs.table)
-            now = np.stack([every[0, :, k], *bounds[:, :, k]])
+            now = np.stack([risk[:, k], *bounds[:, :, k]])
             made += self._one_horizon(inputs, horizon, now, told, newest, notes, known.synthetic)
         return made, excluded
 
@@ -149,7 +153,8 @@ class FinalModel:
         seen = Inputs.of(table).only(self.rung.groups).table.columns
         model = self.fitted.model
         own = getattr(model, "columns", getattr(getattr(model, "stack", None), "columns", None))
-        return [name for name in seen if own is None or name in set(own)]
+        known = None if own is None else set(own)
+        return [name for name in seen if known is None or name in known]
 
     def inputs_of(self, cohort: Cohort, patient_ids: Sequence[str], landmark_h: float) -> Inputs:
         """What the model sees of some patients at a landmark."""
@@ -234,6 +239,10 @@ def fit_final(
     NotEstimableError
         The model cannot be estimated from these patients.
     """
+    # One forecast needs neither these nor the rungs of the ladder that they bring.
+    from icans.forecast.crossval import Design, horizons_for
+    from icans.forecast.dataset import examples_for, table_digest
+
     design = design or Design()
     fitted_steps = []
     outcome = outcome_table(cohort, task, design.landmarks_h)

@@ -34,9 +34,9 @@ from icans.core.provenance import package_version
 from icans.forecast.envelope import Envelope
 from icans.forecast.features import FeatureSpec
 from icans.forecast.final import FinalModel
-from icans.forecast.ladder import FittedRung, Rung
 from icans.forecast.models.parts import Array, Arrays, Meta, from_parts, horizons_in, horizons_out, to_parts
 from icans.forecast.outcomes import Task
+from icans.forecast.rung import FittedRung, Rung
 
 #: Name and version of the layout. A reader refuses other versions: a model that is half understood is a wrong model.
 FORMAT, BEFORE = "icans-model/2", "icans-model/1"

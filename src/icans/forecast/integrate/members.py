@@ -19,7 +19,6 @@ from icans.core.errors import NotEstimableError
 from icans.core.random import stream
 from icans.forecast.inputs import Inputs
 from icans.forecast.integrate.modalities import MODALITIES, Modality, availability, columns_of, is_value, shown
-from icans.forecast.ladder import Rung, every_risk
 from icans.forecast.models import parts
 from icans.forecast.models.base import DayBaseline, Fitted, Forecaster, last_value_columns, summary_columns
 from icans.forecast.models.boosting import Boosting
@@ -29,6 +28,7 @@ from icans.forecast.models.parts_shared import baseline_from, baseline_parts
 from icans.forecast.outcomes import Horizon
 from icans.forecast.plain import Plain, Table
 from icans.forecast.ridge import log_odds
+from icans.forecast.rung import Rung, every_risk
 from icans.forecast.tuning import inner_folds
 
 Floats = NDArray[np.float64]

@@ -28,13 +28,13 @@ from icans.forecast.integrate.members import (
 )
 from icans.forecast.integrate.modalities import MODALITIES, Modality, check_modalities, owner
 from icans.forecast.integrate.weights import SPREADS, Combiner, Level, fit_combiner
-from icans.forecast.ladder import Rung
 from icans.forecast.models.base import DayBaseline, as_horizon, check_aligned, fitted_for, labels, summed
 from icans.forecast.models.coherent import in_order
 from icans.forecast.models.parts import Arrays, Meta, Parts, child, floats, join
 from icans.forecast.models.parts_shared import baseline_from, baseline_parts
 from icans.forecast.outcomes import Horizon
 from icans.forecast.ridge import expit, log_odds
+from icans.forecast.rung import Rung
 
 Floats = NDArray[np.float64]
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from icans.forecast.cox import FittedCox
 from icans.forecast.models.base import DayBaseline
 from icans.forecast.models.parts import Array, Arrays, Meta, Parts, floats, horizons_in, horizons_out
 from icans.forecast.outcomes import Horizon
 from icans.forecast.ridge import RidgeLogistic
+
+if TYPE_CHECKING:
+    from icans.forecast.cox import FittedCox
 
 
 def baseline_parts(baseline: DayBaseline) -> Parts:
@@ -65,6 +68,8 @@ def cox_parts(model: FittedCox) -> Parts:
 
 def cox_from(meta: Meta, arrays: Arrays) -> FittedCox:
     """A Cox model again."""
+    from icans.forecast.cox import FittedCox  # other models need not wait for it
+
     cut = np.cumsum(np.asarray(arrays["steps"], dtype=np.int64))[:-1]
     times, heights = (np.split(floats(arrays[name]), cut) for name in ("times", "heights"))
     labels = floats(arrays["strata"]).tolist()
