@@ -1,9 +1,11 @@
 """What models cost on 200 synthetic patients: training every named model, one forecast in a new process, memory.
 
 ``python benchmarks/forecast_cost.py train [NAME ...]`` trains models (all by default), each group in processes of its
-own; what is done is stored, so that a run that was stopped goes on. ``... forecast`` measures ``icans forecast`` for
-one patient with the hybrids so trained. ``... report`` writes ``benchmarks/results/forecast_cost.md`` and ``.json``.
-Processor seconds (user and system, all threads) are what counts; they are longer on a busy machine than on a quiet one.
+own; what is done is stored, so that a run that was stopped goes on. ``... refits`` trains some again with the 50 refits
+that intervals come from (some twenty minutes). ``... forecast`` measures ``icans forecast`` for one patient with the
+hybrids so trained, the start of the program, and what libraries take of it. ``... report`` writes
+``benchmarks/results/forecast_cost.md`` and ``.json``. Processor seconds (user and system, all threads) are what counts;
+they are longer on a busy machine than on a quiet one.
 """
 
 from __future__ import annotations
@@ -29,11 +31,15 @@ from icans.core.files import write_text
 PATIENTS, SEED = 200, 5
 STORE = Path(tempfile.gettempdir()) / f"icans-forecast-cost-{PATIENTS}-{SEED}"
 RESULTS = Path(__file__).parent / "results"
-#: Hybrids whose forecast is timed: the tabular one, the stack of experts, the network that corrects the equations.
-TIMED = ("logistic_both", "hybrid", "net_mechanism", "net_ude", "net_experts")
+#: Hybrids whose forecast is timed: the tabular ones, the stack of experts, networks with and inside the equations.
+TIMED = ("logistic_both", "boosting_both", "hybrid", "net_mechanism", "net_ude", "net_experts")
+#: Models that are trained with refits as well (``icans train`` does by default), and timed.
+WITH_REFITS = ("logistic_both", "hybrid")
 #: Bars: seconds of one forecast, minutes of training on two cores, MiB.
 BAR_S, BAR_MIN, CORES, BAR_MIB = 2.0, 30.0, 2, 4096.0
-REPEATS = 5
+REPEATS = 7
+#: Refits of `icans train` by default.
+REFITS = 50
 
 
 def groups() -> list[list[str]]:
@@ -61,7 +67,7 @@ def cohorts() -> None:
         write_folder(new.subset(new.patient_ids[:1]), STORE / "patient")
 
 
-def train(names: list[str]) -> None:
+def train(names: list[str], refits: int = 0) -> None:
     """Train models in this process, one after the other; a file of figures and a model file for each."""
     from icans.cohort.folder import read_folder
     from icans.core.errors import NotEstimableError
@@ -76,22 +82,24 @@ def train(names: list[str]) -> None:
     task = study_tasks(cohort, OutcomeSection(), ForecastSection())[0]
     design = Design(landmarks_h=task.landmarks_h, horizons=task.horizons, seed=SEED)
     for name in names:
-        if (STORE / f"{name}.json").exists():
+        stored = f"{name}_refits" if refits else name
+        if (STORE / f"{stored}.json").exists():
             continue
         Path("/proc/self/clear_refs").write_text("5")  # peak memory counts from here
         wall, cpu = time.perf_counter(), time.process_time()
         line: dict[str, Any] = {"model": name, "refused": ""}
         made = recipe(name)
         try:
-            model = fit_final(cohort, task.task, made.rung, design, blocks=made.blocks, refits=0)
+            model = fit_final(cohort, task.task, made.rung, design, blocks=made.blocks, refits=refits)
         except NotEstimableError as error:
             line["refused"] = str(error)
         else:
             line["parameters"] = model.fitted.parameters
-            write_model(model, STORE / f"{name}.icans")
+            line["refits"] = len(model.refits)
+            write_model(model, STORE / f"{stored}.icans")
         line |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "peak_mib": peak_mib(),
                  "load": os.getloadavg()[0]}  # fmt: skip
-        write_text(STORE / f"{name}.json", json.dumps(line))
+        write_text(STORE / f"{stored}.json", json.dumps(line))
         print(line, flush=True)
 
 
@@ -102,6 +110,8 @@ def peak_mib() -> float:
     return int(found.group(1)) / 1024
 
 
+#: Libraries without which no cohort is read and no command is understood.
+LIBRARIES = "import pandas, pyarrow.compute, pydantic, typer"
 #: A process that times forecasts of one patient within it: the first, and the median of the next ones.
 INSIDE = """
 import json, statistics, sys, time
@@ -136,15 +146,17 @@ def spend(command: list[str]) -> tuple[float, float, float, str]:
 
 def forecast() -> None:
     """One forecast for one patient, again and again in new processes, and within one."""
-    rows = []
-    for name in TIMED:
+    rows, plain = [], [sys.executable, "-m", "icans.cli"]
+    for name in (*TIMED, *(f"{name}_refits" for name in WITH_REFITS)):
         model, patient = str(STORE / f"{name}.icans"), str(STORE / "patient")
         if not Path(model).exists():
             continue
-        command = [sys.executable, "-m", "icans.cli", "forecast", model, patient, "--at", "3", "--json", "-q"]
-        found = [spend(command) for _ in range(REPEATS + 1)][1:]  # the first one compiles byte code, fills caches
+        command = [*plain, "forecast", model, patient, "--at", "3", "--json", "-q"]
+        libraries = [sys.executable, "-c", LIBRARIES]
+        # The first one compiles byte code and fills caches. Libraries are timed in turns with it: the load changes.
+        turns = [(spend(command), spend(libraries)[0]) for _ in range(REPEATS + 1)][1:]
+        found, pandas = [turn[0] for turn in turns], statistics.median(turn[1] for turn in turns)
         inside = json.loads(spend([sys.executable, "-c", INSIDE, model, patient])[3])
-        pandas = min(spend([sys.executable, "-c", "import pandas, scipy.special"])[0] for _ in range(3))
         rows.append({
             "model": name, "cpu_s": statistics.median(f[0] for f in found), "cpu_least_s": min(f[0] for f in found),
             "cpu_most_s": max(f[0] for f in found), "wall_s": statistics.median(f[1] for f in found),
@@ -152,6 +164,9 @@ def forecast() -> None:
         })  # fmt: skip
         print(rows[-1], flush=True)
     write_text(STORE / "forecasts.json", json.dumps(rows))
+    starts = {"icans --help": [*plain, "--help"], "import icans": [sys.executable, "-c", "import icans"]}
+    told = {name: statistics.median(spend(command)[0] for _ in range(REPEATS)) for name, command in starts.items()}
+    write_text(STORE / "starts.json", json.dumps(told))
 
 
 def report() -> None:
@@ -162,10 +177,15 @@ def report() -> None:
     missing = [n for n in model_names() if not (STORE / f"{n}.json").exists()]
     told = STORE / "forecasts.json"
     made = json.loads(told.read_text()) if told.exists() else []
-    write_text(RESULTS / "forecast_cost.md", "\n".join([*_head(trained, missing), *_forecasts(made)]) + "\n")
+    again = [json.loads(p.read_text()) for n in WITH_REFITS if (p := STORE / f"{n}_refits.json").exists()]
+    begun = json.loads(p.read_text()) if (p := STORE / "starts.json").exists() else {}
+    write_text(
+        RESULTS / "forecast_cost.md",
+        "\n".join([*_head(trained, missing), *_refits(again), *_forecasts(made, begun)]) + "\n",
+    )
     values = {"patients": PATIENTS, "seed": SEED, "synthetic": True, "cores": os.cpu_count(),
               "python": platform.python_version(), "training": trained, "missing": missing,
-              "forecasts": made}  # fmt: skip
+              "with_refits": again, "forecasts": made, "starts_cpu_s": begun}  # fmt: skip
     write_text(RESULTS / "forecast_cost.json", json.dumps(values, indent=1) + "\n")
 
 
@@ -202,18 +222,34 @@ def _head(trained: list[dict[str, Any]], missing: list[str]) -> list[str]:
     return [*lines, ""]
 
 
-def _forecasts(made: list[dict[str, Any]]) -> list[str]:
+def _refits(again: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        f"`icans train` fits a model {r['refits']} times more for its intervals (`--refits`): {r['model']} then takes "
+        f"{r['cpu_s'] / 60:.1f} min of CPU in all." for r in again
+    ]  # fmt: skip
+    return [" ".join(lines), ""] if lines else []
+
+
+def _forecasts(made: list[dict[str, Any]], begun: dict[str, float]) -> list[str]:
     if not made:
         return []
+    least = ", ".join(f"{r['model']} {r['cpu_least_s']:.2f}" for r in made)
     lines = [
         "## One forecast for one patient",
         "",
         f"`icans forecast MODEL PATIENT --at 3 --json` in a new process, {REPEATS} times after one that is not "
         f"counted: start of Python, imports, model file, cohort folder, harmonisation, features, forecast. Bar: "
-        f"{BAR_S:g} s. *Libraries*: the part that `import pandas, scipy.special` alone takes on the machine at that "
-        "time. Within a running process the model file and the cohort are read once, and each further forecast costs "
-        "what the column *next* says.",
+        f"{BAR_S:g} s. *Libraries*: the part that `{LIBRARIES}` alone takes at that time (median, in turns with the "
+        "forecasts). Within a running process the model file and the cohort are read once, and each further forecast "
+        "costs what the column *next* says. Models named *_refits* are those with the refits behind intervals.",
         "",
+        f"Least of {REPEATS}, CPU s, which is nearest to a quiet machine: {least}.",
+        "",
+        *(
+            [f"Start of the program: {', '.join(f'`{k}` {v:.2f} s of CPU' for k, v in begun.items())} (bar 0.5 s).", ""]
+            if begun
+            else []
+        ),
         "| model | CPU s, median (range) | wall s | peak MiB | libraries, CPU s | in process: model file | cohort "
         "| first forecast | next | load |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -237,6 +273,9 @@ def main() -> None:
         cohorts()
         for group in groups():
             subprocess.run([sys.executable, __file__, "train", *group], check=True)
+    elif what == "refits":
+        cohorts()
+        train(list(WITH_REFITS), refits=REFITS)
     elif what == "forecast":
         cohorts()
         forecast()
