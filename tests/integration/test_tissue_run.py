@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.io import loadmat
 from typer.testing import CliRunner
 
 from icans.cli.tissue import tissue as app
 from icans.core.errors import ConfigError, ModelError, UnsafeInputError
+from icans.study.merge import merge_parts
 from icans.tissue.run.build import build
 from icans.tissue.run.multicellds import export_multicellds
 from icans.tissue.run.physicell import import_physicell
@@ -134,6 +137,35 @@ def test_replicates_do_not_depend_on_their_batch_or_threads(run):
     assert not np.array_equal(alone["fields"], read_zarr(run / "out" / "replicate-00000.zarr")[0]["fields"])
 
 
+def test_what_we_export_is_what_its_own_labels_say(run, tmp_path):
+    """A reader of the format made here from its XML and MATLAB files alone, without ours and without pcdl."""
+    last = export_multicellds(run / "out" / "replicate-00000.zarr", tmp_path)[-1]
+    arrays, labels = read_zarr(run / "out" / "replicate-00000.zarr")
+    root = ElementTree.parse(last).getroot()
+    data = root.find(".//simplified_data")
+    cells = loadmat(tmp_path / data.findtext("filename"))["cells"]
+    rows = {each.text: (int(each.get("index")), int(each.get("size"))) for each in data.iter("label")}
+    assert sum(size for _, size in rows.values()) == len(cells)
+    part = slice(arrays["first"][-2], arrays["first"][-1])
+    at = rows["position"][0]
+    assert np.allclose(cells[at : at + 3], arrays["cells/x"][:, part])
+    kinds = {int(each.get("ID")): each.text for each in data.iter("type")}
+    assert [kinds[int(k)] for k in cells[rows["cell_type"][0]]] == [
+        labels["kinds"][k] for k in arrays["cells/kind"][part]
+    ]
+    assert np.array_equal(cells[rows["dead"][0]] > 0, arrays["cells/state"][part] > 0)
+    domain = root.find(".//domain")
+    field = loadmat(tmp_path / domain.findtext("data/filename"))["multiscale_microenvironment"]
+    x, y = (np.array(domain.findtext(f"mesh/{axis}_coordinates").split(), float) for axis in "xy")
+    column = {(round(a, 6), round(b, 6)): k for k, (a, b) in enumerate(field[:2].T)}
+    names = [each.get("name") for each in domain.iter("variable")]
+    for j, b in enumerate(y):
+        for i, a in enumerate(x):
+            level = field[4 + names.index("IFN"), column[round(a, 6), round(b, 6)]]
+            assert level == pytest.approx(arrays["fields"][-1, 0, j, i])
+    assert float(root.findtext(".//current_time")) == 60
+
+
 def test_pcdl_reads_what_we_export(run, tmp_path):
     pcdl = pytest.importorskip("pcdl")
     files = export_multicellds(run / "out" / "replicate-00000.zarr", tmp_path)
@@ -150,16 +182,37 @@ def test_pcdl_reads_what_we_export(run, tmp_path):
     assert step.get_time() == 60
 
 
-def test_a_sweep_finds_the_parameter_that_kills(run):
-    where = ["--executor", "serial", "--json", "-o", str(run / "sweep")]
+@pytest.fixture(scope="module")
+def swept(run) -> pd.DataFrame:
     short = TEXT.replace("hours = 1", "hours = 0.6").replace("replicates = 2", "replicates = 1")
     (run / "short.toml").write_text(short + "[steps]\nmechanics_min = 0.3\n")
+    where = ["--executor", "serial", "--json", "-o", str(run / "sweep")]
     told = CliRunner().invoke(app, ["sweep", str(run / "short.toml"), "--size", "3", *where])
     assert told.exit_code == 0, told.output
-    effects = pd.DataFrame(json.loads(told.stdout)["effects"])
-    killed = effects[effects.outcome == "killed tumour"].set_index("parameter")
+    return pd.DataFrame(json.loads(told.stdout)["effects"])
+
+
+def test_a_sweep_finds_the_parameter_that_kills(run, swept):
+    killed = swept[swept.outcome == "killed tumour"].set_index("parameter")
     assert killed.effect["cell.T.attack tumour"] > killed.effect["rule.1.saturation"]
     assert len(pd.read_csv(run / "sweep" / "points.csv")) == 9
+
+
+def test_a_sweep_in_shards_is_the_sweep_to_the_byte(run, swept):
+    call = ["sweep", str(run / "short.toml"), "--size", "3", "-o", str(run / "parted"), "--json"]
+    for number in (2, 1):
+        told = CliRunner().invoke(app, [*call, "--shard", f"{number}/2"])
+        assert told.exit_code == 0, told.output
+        assert json.loads(told.stdout)["items"] == (4, 5)[number - 1]
+    assert json.loads(CliRunner().invoke(app, [*call, "--shard", "1/2"]).stdout)["fresh"] is False
+    merge_parts(run / "parted.parts")
+    for name in ("points.csv", "effects.csv"):
+        assert (run / "parted" / name).read_bytes() == (run / "sweep" / name).read_bytes()
+    other = CliRunner().invoke(app, [*call, "--method", "random", "--shard", "1/2"])
+    assert other.exit_code != 0
+    assert "spec.method" in other.stdout
+    too_many = CliRunner().invoke(app, [*call, "--shard", "1/10"])
+    assert "at most 9 shards" in too_many.stdout
 
 
 def test_paths_that_lead_nowhere_are_told_before_anything_runs(run):

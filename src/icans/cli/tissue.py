@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from icans.cli.options import Json, Output, Overwrite, Quiet, Where, Workers
+from icans.cli.options import Json, Output, Overwrite, Quiet, ShardText, Where, Workers
 from icans.cli.shell import answer, guarded
 
 tissue = typer.Typer(name="tissue", help="A piece of tissue: cells and cytokines, simulated.", no_args_is_help=True)
@@ -43,11 +43,18 @@ def sweep(
     overwrite: Overwrite = False,
     workers: Workers = None,
     executor: Where = None,
+    shard: ShardText = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Which parameters move what: the sweep tables of the file, over their ranges."""
     with guarded(json, quiet):
+        if shard is not None:
+            from icans.study.tissue_sweep_shards import sweep_shard
+
+            part = sweep_shard(file, shard, output, method=method, size=size, executor=executor)
+            answer(part.as_dict(), part.text(), json)
+            return
         from icans.study.tissue_sweep import tissue_sweep
 
         report = tissue_sweep(

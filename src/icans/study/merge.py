@@ -11,7 +11,11 @@ from icans.core.errors import ConfigError, Problem
 from icans.core.shards import Shard, Whole, read_parts
 
 #: Kind of job -> the module whose ``finish(whole, output, overwrite=, command=)`` makes its results.
-FINISHERS = {"simulate": "icans.study.simulate_shards", "strategies": "icans.study.strategies_shards"}
+FINISHERS = {
+    "simulate": "icans.study.simulate_shards",
+    "strategies": "icans.study.strategies_shards",
+    "tissue sweep": "icans.study.tissue_sweep_shards",
+}
 #: What the folder of parts of ``results/x`` is called: ``results/x.parts``.
 SUFFIX = ".parts"
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from icans.core.errors import ConfigError, DataError, Problem
+from icans.core.errors import DataError, Problem
 from icans.core.execute import Executor, opened
 from icans.core.progress import stage
 from icans.core.provenance import now
-from icans.core.shards import Job, Shard, Whole, have_part, part_folder, read_shard, write_part
-from icans.study.merge import PartResult, parts_of, several_processors
+from icans.core.shards import Job, Shard, Whole
+from icans.study.merge import PartResult, several_processors
 from icans.study.outputs import check_target
+from icans.study.shards import Made, run_shard
 from icans.study.simulate import (
     Prepared,
     SimulationResult,
@@ -70,30 +71,21 @@ def simulate_shard(
     ModelError
         See :func:`icans.study.simulate.run_scenario`.
     """
-    one = read_shard(shard) if isinstance(shard, str) else shard
+
+    def make(rows: slice) -> Made:
+        ready = prepare(scenario)
+        runs = []
+        with nullcontext() if executor is None else opened(executor) as where:
+            for arm in scenario.arms:
+                with stage(f"simulating patients {rows.start + 1} to {rows.stop} of {job.total}: {arm.name}"):
+                    runs.append(simulate_arm(ready, arm, rows, threads, where))
+        return (
+            {f"{kind}_{k}": getattr(run, kind) for k, run in enumerate(runs) for kind in ("failures", "given")},
+            {f"courses_{k}": np.stack([run.series[q] for q in ready.names], axis=1) for k, run in enumerate(runs)},
+        )
+
     job = job_of(scenario)
-    if one.count > job.total:
-        remedy = "Every shard needs a patient."
-        raise ConfigError([Problem("options", None, "--shard", str(one), f"at most {job.total} shards", remedy)])
-    folder = parts_of(target_folder(scenario, output))
-    rows = one.rows(job.total)
-    items = rows.stop - rows.start
-    if have_part(folder, job, one):
-        return PartResult(part_folder(folder, one), one, items, False)
-    clock = perf_counter()
-    ready = prepare(scenario)
-    runs = []
-    with nullcontext() if executor is None else opened(executor) as where:
-        for arm in scenario.arms:
-            with stage(f"simulating patients {rows.start + 1} to {rows.stop} of {job.total}: {arm.name}"):
-                runs.append(simulate_arm(ready, arm, rows, threads, where))
-    written = write_part(
-        folder, job, one,
-        tables={f"{kind}_{k}": getattr(run, kind) for k, run in enumerate(runs) for kind in ("failures", "given")},
-        arrays={f"courses_{k}": np.stack([run.series[q] for q in ready.names], axis=1) for k, run in enumerate(runs)},
-        seconds=perf_counter() - clock,
-    )  # fmt: skip
-    return PartResult(written, one, items, True)
+    return run_shard(job, shard, target_folder(scenario, output), make)
 
 
 def finish(whole: Whole, output: Path, *, overwrite: bool, command: str) -> SimulationResult:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import perf_counter
 
 import pandas as pd
 
-from icans.core.errors import ConfigError, Problem
 from icans.core.execute import Executor, Serial, opened
 from icans.core.provenance import now
-from icans.core.shards import Job, Shard, Whole, have_part, part_folder, read_shard, write_part
+from icans.core.shards import Job, Shard, Whole
 from icans.intervene.compare.results import join
 from icans.intervene.compare.running import parts_of, run_task, tasks_for
 from icans.study.merge import PartResult
-from icans.study.merge import parts_of as folder_of_parts
 from icans.study.outputs import check_target
+from icans.study.shards import Made, run_shard
 from icans.study.strategies import Compared, conclude
 from icans.study.strategies_config import Comparison, parse_comparison
 
@@ -44,23 +42,14 @@ def strategies_shard(
     ModelError
         Strategies that are not for a product.
     """
-    one = read_shard(shard) if isinstance(shard, str) else shard
-    job = job_of(comparison)
-    if one.count > job.total:
-        remedy = "Every shard needs a chunk of patients."
-        raise ConfigError([Problem("options", None, "--shard", str(one), f"at most {job.total} shards", remedy)])
-    folder = folder_of_parts(Path(output))
-    rows = one.rows(job.total)
-    items = rows.stop - rows.start
-    if have_part(folder, job, one):
-        return PartResult(part_folder(folder, one), one, items, False, UNIT)
-    clock = perf_counter()
-    tasks = tasks_for(comparison.groups, comparison.strategies, comparison.seed)[rows]
-    with opened(Serial() if executor is None else executor) as where:
-        tables = where.map(run_task, tasks, KIND)
-    outcomes = pd.concat(tables, ignore_index=True)
-    written = write_part(folder, job, one, tables={"outcomes": outcomes}, seconds=perf_counter() - clock)
-    return PartResult(written, one, items, True, UNIT)
+
+    def make(rows: slice) -> Made:
+        tasks = tasks_for(comparison.groups, comparison.strategies, comparison.seed)[rows]
+        with opened(Serial() if executor is None else executor) as where:
+            tables = where.map(run_task, tasks, KIND)
+        return {"outcomes": pd.concat(tables, ignore_index=True)}, {}
+
+    return run_shard(job_of(comparison), shard, Path(output), make, unit=UNIT)
 
 
 def finish(whole: Whole, output: Path, *, overwrite: bool, command: str) -> Compared:

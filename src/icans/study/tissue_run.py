@@ -43,18 +43,29 @@ class TissueReport:
 
     def text(self) -> str:
         """The result in words."""
-        lines = [f"{self.spec.tissue.name}: {len(self.outcomes)} replicates, {LABEL}. Results in {self.folder}"]
+        count = len(self.outcomes)
+        several = f"{count} replicate{'s' if count > 1 else ''}"
+        lines = [f"{self.spec.tissue.name}: {several}, {LABEL}. Results in {self.folder}"]
         for row in final_counts(self.outcomes).to_dict("records"):
             lines.append(
                 f"  {row['kind']:<22} live at the end {row['live_median']:.0f} "
                 f"({row['live_low']:.0f} to {row['live_high']:.0f}), killed {row['killed_median']:.0f}"
             )
-        lines += [f"  mended: {each}" for each in sorted({_words(m) for o in self.outcomes for m in o.mended})]
-        return "\n".join(lines)
+        return "\n".join(lines + _mended(self.outcomes))
 
 
-def _words(mended: dict[str, Any]) -> str:
-    return f"{mended['overlapping']} overlapping {mended['place']} cells pushed apart at the start"
+def _mended(outcomes: Sequence[Outcome]) -> list[str]:
+    """One line for each kind of cell: how many were pushed apart in a replicate, how far, how many are not."""
+    every = [each for outcome in outcomes for each in outcome.mended]
+    lines = []
+    for kind in dict.fromkeys(each["place"] for each in every):
+        own = [each for each in every if each["place"] == kind]
+        count = [each["overlapping"] for each in own]
+        spread = f"{min(count)}" if min(count) == max(count) else f"{min(count)} to {max(count)}"
+        far, still = (max(each[name] for each in own) for name in ("moved_um", "still_overlapping"))
+        line = f"  mended: {spread} overlapping {kind} cells pushed apart by up to {far:.1f} um"
+        lines.append(line + (f"; up to {still} still overlap for want of room" if still else ""))
+    return lines
 
 
 def tissue_run(

@@ -65,27 +65,62 @@ def tissue_sweep(
     ConfigError
         The file is wrong, has no axes, names something that is not there, or the method is unknown.
     """
+    plan = plan_sweep(path, method, size)
+    folder = output or sweep_folder(plan)
+    check_target(folder, overwrite)
+    with stage("sweep"), opened(executor, workers) as where:
+        found = where.map(run_outcomes, plan.tasks(slice(None)), "points")
+    return conclude(plan, found, folder, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep before it is run: the run, its folder, how it is sampled, its points (points, axes)."""
+
+    spec: Spec
+    base: Path
+    method: str
+    size: int
+    points: npt.NDArray[np.float64]
+
+    def tasks(self, rows: slice) -> list[Task]:
+        """All replicates of some of the points, one point after the other."""
+        spec, file = self.spec, "sweep"
+        return [
+            Task(changed(spec, spec.sweep, point, file), self.base, r, frames=False)
+            for point in self.points[rows]
+            for r in range(spec.tissue.replicates)
+        ]
+
+
+def plan_sweep(path: Path | str, method: str, size: int) -> Plan:
+    """Read a file and sample the points of its axes; see :func:`tissue_sweep` for what is refused."""
     path = Path(path)
-    spec = read_spec(path)
+    return make_plan(read_spec(path), path.parent, method, size, str(path))
+
+
+def make_plan(spec: Spec, base: Path, method: str, size: int, file: str = "sweep") -> Plan:
+    """The plan of a run that was read; see :func:`plan_sweep`."""
     axes = spec.sweep
     if method not in METHODS or not axes:
         column, value, expected = (
             ("--method", method, f"one of {METHODS}") if axes else ("sweep", None, "at least one [[sweep]] axis")
         )
-        raise ConfigError([Problem(str(path), None, column, value, expected, "Correct it.")])
-    changed(spec, axes, np.array([axis.low for axis in axes]), str(path))
-    folder = output or Path("results") / f"{slug(spec.tissue.name, 'tissue')}-{method}"
-    check_target(folder, overwrite)
-    points = sample(axes, method, size, spec.tissue.seed)
-    tasks = [
-        Task(changed(spec, axes, point, str(path)), path.parent, r, frames=False)
-        for point in points
-        for r in range(spec.tissue.replicates)
-    ]
-    with stage("sweep"), opened(executor, workers) as where:
-        found = where.map(run_outcomes, tasks, "points")
-    runs = _table(points, axes, found, spec.tissue.replicates)
-    table = effects(points, axes, runs, method, size, spec.tissue.seed)
+        raise ConfigError([Problem(file, None, column, value, expected, "Correct it.")])
+    changed(spec, axes, np.array([axis.low for axis in axes]), file)
+    return Plan(spec, base, method, size, sample(axes, method, size, spec.tissue.seed))
+
+
+def sweep_folder(plan: Plan) -> Path:
+    """Where results go that are not told where to."""
+    return Path("results") / f"{slug(plan.spec.tissue.name, 'tissue')}-{plan.method}"
+
+
+def conclude(plan: Plan, found: list[dict[str, float]], folder: Path, *, overwrite: bool) -> SweepReport:
+    """Effects and the results folder, from the outcomes of every replicate of every point."""
+    spec, axes, method, size = plan.spec, plan.spec.sweep, plan.method, plan.size
+    runs = _table(plan.points, axes, found, spec.tissue.replicates)
+    table = effects(plan.points, axes, runs, method, size, spec.tissue.seed)
     with atomic_folder(folder, overwrite=overwrite) as target:
         runs.to_csv(target / "points.csv", index=False)
         table.to_csv(target / "effects.csv", index=False)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, Any]
 #: Written on every figure.
 LABEL = "SIMULATED TISSUE, NO MEASURED DATA"
-#: A dead cell is drawn in this grey.
-DEAD = "#9aa3ab"
+#: A dead cell is drawn nearly black; where there is no tissue, pale grey.
+DEAD, NO_TISSUE = "#20262c", "#eceff1"
 
 
 def colours(labels: Arrays) -> list[str]:
@@ -61,11 +61,11 @@ def fig_counts(runs: Sequence[Arrays], labels: Arrays) -> Figure:
 @base.figure
 def fig_scene(run: Arrays, labels: Arrays, frame: int = -1, substance: int = 0) -> Figure:
     """Cells of one frame on the level of one substance; a slab about the middle where there are three dimensions."""
-    fig = base.new(5.2, 4.4)
+    fig = base.new(5.2, 4.6)
     ax = fig.subplots()
-    top = float(np.percentile(run["fields"][:, substance], 99.9)) or 1.0
+    top = float(run["fields"][frame, substance].max()) or 1.0
     image = _draw(ax, run, labels, frame, substance, top)
-    fig.colorbar(image, ax=ax, label=f"{labels['substances'][substance]}", shrink=0.85)
+    fig.colorbar(image, ax=ax, label=_level(labels, substance), shrink=0.85)
     _legend(ax, run, labels)
     _label(fig, 1)
     return fig
@@ -77,17 +77,19 @@ def animate(run: Arrays, labels: Arrays, path: Path, substance: int = 0, per_sec
     from matplotlib.animation import FuncAnimation, PillowWriter
 
     with rc_context(style.RC):
-        fig = base.new(5.2, 4.4)
+        fig = base.new(5.2, 4.7)
         fig.set_layout_engine("none")
-        ax = fig.add_axes((0.1, 0.1, 0.68, 0.78))
+        ax = fig.add_axes((0.12, 0.17, 0.66, 0.73))
         top = float(np.percentile(run["fields"][:, substance], 99.9)) or 1.0
         image = _draw(ax, run, labels, 0, substance, top)
-        fig.colorbar(image, cax=fig.add_axes((0.82, 0.2, 0.025, 0.58)), label=f"{labels['substances'][substance]}")
+        fig.colorbar(image, cax=fig.add_axes((0.82, 0.25, 0.025, 0.56)), label=_level(labels, substance))
         fig.text(0.1, 0.96, LABEL, fontsize=7.5, fontweight="bold", color=style.WARM)
 
         def show(frame: int) -> list[Any]:
             ax.clear()
-            return [_draw(ax, run, labels, frame, substance, top)]
+            drawn = _draw(ax, run, labels, frame, substance, top)
+            _legend(ax, run, labels)
+            return [drawn]
 
         animation = FuncAnimation(fig, show, frames=len(run["time_h"]), blit=False)
         animation.save(str(path), writer=PillowWriter(fps=per_second), dpi=90)
@@ -101,7 +103,8 @@ def _draw(ax: Axes, run: Arrays, labels: Arrays, frame: int, substance: int, top
     count = len(run["time_h"])
     frame = frame % count
     cells = slice(int(run["first"][frame]), int(run["first"][frame + 1]))
-    level, h = run["fields"][frame, substance], float(labels["spacing_um"])
+    level, h = run["fields"][frame, substance].astype(float), float(labels["spacing_um"])
+    level.reshape(-1)[np.array(labels.get("voxels_without_tissue", []), int)] = np.nan
     x, radius = run["cells/x"][:, cells], run["cells/radius"][cells]
     seen = np.ones(radius.size, bool)
     if level.ndim == 3:
@@ -109,6 +112,8 @@ def _draw(ax: Axes, run: Arrays, labels: Arrays, frame: int, substance: int, top
         level = level[middle]
         seen = abs(x[2] - (middle + 0.5) * h) < radius
     ny, nx = level.shape
+    ax.set_facecolor(NO_TISSUE)
+    ax.grid(False)
     image = ax.imshow(
         level, origin="lower", extent=(0, nx * h, 0, ny * h), cmap="cividis", vmin=0, vmax=top, alpha=0.75
     )
@@ -121,9 +126,28 @@ def _draw(ax: Axes, run: Arrays, labels: Arrays, frame: int, substance: int, top
     ))  # fmt: skip
     ax.set_xlim(0, nx * h)
     ax.set_ylim(0, ny * h)
-    ax.set_xlabel("µm")
+    ax.set_xlabel("x, µm")
+    ax.set_ylabel("y, µm")
+    _scale_bar(ax, nx * h)
     ax.set_title(f"{run['time_h'][frame]:.1f} h")
     return image
+
+
+def _level(labels: Arrays, substance: int) -> str:
+    """Name and unit of a substance's level."""
+    units = labels.get("substance_units") or ["pg/mL"] * len(labels["substances"])
+    return f"{labels['substances'][substance]}, {units[substance]}"
+
+
+def _scale_bar(ax: Axes, width: float) -> None:
+    """A bar of a round length, no longer than a quarter of the picture, at its lower right."""
+    ten = 10 ** np.floor(np.log10(width / 4))
+    length = float(max(step * ten for step in (1, 2, 5) if step * ten <= width / 4))
+    end, height = 0.965 * width, 0.04 * width
+    ax.plot([end - length, end], [height, height], color="white", linewidth=5, solid_capstyle="butt", zorder=5)
+    ax.plot([end - length, end], [height, height], color=style.INK, linewidth=2.5, solid_capstyle="butt", zorder=6)
+    ax.text(end - length / 2, height + 0.015 * width, f"{length:g} µm", ha="center", va="bottom", fontsize=7, zorder=6,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0})  # fmt: skip
 
 
 def _legend(ax: Axes, run: Arrays, labels: Arrays) -> None:
@@ -133,7 +157,10 @@ def _legend(ax: Axes, run: Arrays, labels: Arrays) -> None:
     handles = [Line2D([], [], marker="o", linestyle="", color=tints[k], label=labels["kinds"][k]) for k in there]
     if (run["cells/state"] != 0).any():
         handles.append(Line2D([], [], marker="o", linestyle="", color=DEAD, label="dead"))
-    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, fontsize=7)
+    if labels.get("voxels_without_tissue"):
+        handles.append(Line2D([], [], marker="s", linestyle="", color=NO_TISSUE, markeredgecolor=DEAD,
+                              markeredgewidth=0.5, label="no tissue"))  # fmt: skip
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4, fontsize=7)
 
 
 def _label(fig: Figure, replicates: int) -> None:

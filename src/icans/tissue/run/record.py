@@ -79,7 +79,7 @@ def labels(tissue: Tissue) -> dict[str, Any]:
         "shape": list(grid.shape),
         "spacing_um": tissue.h,
         "voxels_without_tissue": holes.tolist(),
-        "units": {"x": "um", "radius": "um", "fields": "pg/mL, unless the file of the run says otherwise", "time": "h"},
+        "units": {"x": "um", "radius": "um", "fields": "as substance_units says, else pg/mL", "time": "h"},
         "origin": "simulated: no measured data",
     }
 

@@ -67,7 +67,8 @@ def run_replicate(task: Task) -> Outcome:
             _keep(scene, record, task.keep)
     if task.keep is not None:
         task.keep.unlink(missing_ok=True)
-    return Outcome(record.arrays(), labels(tissue), as_tables(scene.mended), tissue.lost)
+    units = [s.unit for s in task.spec.substance] or ["pg/mL"] * len(tissue.field.names)
+    return Outcome(record.arrays(), labels(tissue) | {"substance_units": units}, as_tables(scene.mended), tissue.lost)
 
 
 def _beats(every_h: float, end: int, beat: float) -> set[int]:

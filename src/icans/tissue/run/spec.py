@@ -59,12 +59,13 @@ class DomainSection(_Section):
 
 
 class SubstanceSection(_Section):
-    """``[[substance]]``: effective diffusion coefficient, decay, level at the start."""
+    """``[[substance]]``: effective diffusion coefficient, decay, level at the start, the unit that figures name."""
 
     name: str = Field(min_length=1)
     diffusion_um2_min: Rate
     decay_per_min: Rate = 0.0
     start: Rate = 0.0
+    unit: str = "pg/mL"
 
 
 class PlaceSection(_Section):
