@@ -52,12 +52,12 @@ INTERVALS = ("logistic_clinical", "logistic_both")
 #: Arm -> (share missing, not at random, {training patients: samples}, whether intervals are judged).
 ARMS = {
     "20 % missing": (0.2, False, {100: 3, 200: 4, 500: 2, 2000: 1}, True),
-    "40 % missing": (0.4, False, {100: 2, 200: 4, 500: 2}, True),
+    "40 % missing": (0.4, False, {100: 2, 200: 4, 500: 2}, False),
     "60 % missing": (0.6, False, {100: 2, 200: 4, 500: 2}, True),
     "40 % not at random": (0.4, True, {100: 2, 200: 4, 500: 2}, True),
 }
 #: {training patients: samples} at a new site.
-SITE_SAMPLES = {200: 3, 500: 2}
+SITE_SAMPLES = {200: 3, 500: 1}
 #: Follow-up goes to the last row of any kind: patients who leave hospital well come to visits, and come back when ill.
 TASK = replace(TASKS["icans_any"], follow_up="last_row")
 
@@ -299,7 +299,7 @@ def main() -> None:
         found = {k: [row for row in kept[k] if row["arm"] in ARMS] for k in ("calibration", "states")}
     else:
         found = study(store, options.store, options.only_stored)
-    mine = Checkpoints(options.store / "steps", ["known truth, intervals", 2])
+    mine = Checkpoints(options.store / "steps", ["known truth, intervals", 3])
     found["sites"] = sites(Checkpoints(options.store / "steps", ["known truth, sites", 1]), options.store,
                            options.only_stored)  # fmt: skip
     found["intervals"] = intervals(mine, options.store, options.only_stored)

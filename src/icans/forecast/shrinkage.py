@@ -120,8 +120,10 @@ def draw_coefficients(
 def design_effect(design: Floats, y: Floats, weight: Floats, cluster: NDArray[np.intp], p: Floats) -> float:
     """How many times the variance of the score over patients is that of as many rows on their own, at least 1.
 
-    Shapes (n, 1 + p) and (n,); ``p``: fitted risks. Both variances come from the same residuals and are compared in
-    the metric of the penalised information, so that directions the data say nothing about do not count.
+    Shapes (n, 1 + p) and (n,); ``p``: fitted risks. Both variances come from the same residuals. The mean over
+    directions is taken in the metric of the penalised information, so that those the data say nothing about do not
+    count. Rows of one patient have most in common in the level (first column), which every risk needs: the larger of
+    the two holds.
     """
     residual = y - p
     score = (weight * residual)[:, None] * design
@@ -132,7 +134,8 @@ def design_effect(design: Floats, y: Floats, weight: Floats, cluster: NDArray[np
     information.flat[:: len(information) + 1] += START_PENALTY * float(weight.sum())
     solved = np.linalg.inv(information)
     clustered, single = (float(np.einsum("ij,jk,ik->", part, solved, part)) for part in (together, alone))
-    return max(1.0, clustered / single)
+    level = float((together[:, 0] ** 2).sum() / (alone[:, 0] ** 2).sum())
+    return max(1.0, clustered / single, level)
 
 
 def _sampled(seen: _Likelihood, start: Floats, rng: np.random.Generator, kept: int) -> Floats:
