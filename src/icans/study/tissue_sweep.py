@@ -48,9 +48,12 @@ class SweepReport:
         """The strongest parameters of every outcome."""
         lines = [f"{self.method}: {len(self.runs)} points, {LABEL}. Results in {self.folder}"]
         for outcome, rows in self.effects.groupby("outcome", sort=False):
+            if not rows["effect"].any():
+                lines.append(f"  {outcome}: the same at every point")
+                continue
             best = rows.sort_values("effect", ascending=False).head(3)
             told = ", ".join(f"{r.parameter} {r.effect:.3g} ({r.low:.3g} to {r.high:.3g})" for r in best.itertuples())
-            lines.append(f"  {outcome}: {told}; chance alone {rows['noise_sd'].iloc[0]:.3g}")
+            lines.append(f"  {outcome}: {told}; standard deviation by chance alone {rows['noise_sd'].iloc[0]:.3g}")
         return "\n".join(lines)
 
 
@@ -124,7 +127,7 @@ def conclude(plan: Plan, found: list[dict[str, float]], folder: Path, *, overwri
     with atomic_folder(folder, overwrite=overwrite) as target:
         runs.to_csv(target / "points.csv", index=False)
         table.to_csv(target / "effects.csv", index=False)
-        _figures(target, table)
+        _figures(target, table, spec)
         write_json(target / MARK, {
             "what": "tissue sweep", "origin": LABEL, "method": method, "size": size, "written": now(),
             "spec": spec.model_dump(mode="json"), "versions": versions(), "code": code_digest(),
@@ -268,12 +271,17 @@ def _table(
     return pd.DataFrame(columns).assign(replicates=replicates)
 
 
-def _figures(target: Path, table: pd.DataFrame) -> None:
+def _figures(target: Path, table: pd.DataFrame, spec: Spec) -> None:
+    """One figure for each outcome that moves."""
     from icans.report.figures.tissue import fig_drivers
 
+    units = {f"mean {s.name}": s.unit for s in spec.substance}
     for number, (outcome, rows) in enumerate(table.groupby("outcome", sort=False)):
-        name = slug(str(outcome), str(number))
-        fig_drivers(rows, str(outcome)).savefig(target / f"drivers-{name}.png", dpi=150)
+        what = str(outcome).partition(" ")[0]
+        unit = {"live": "cells at the end", "killed": "cells", "damage": "mean of the cells"}.get(what, "pg/mL")
+        if rows["effect"].any():
+            figure = fig_drivers(rows, f"{outcome}, {units.get(str(outcome), unit)}")
+            figure.savefig(target / f"drivers-{slug(str(outcome), str(number))}.png", dpi=150)
 
 
 def _salib() -> Any:

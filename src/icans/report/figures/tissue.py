@@ -170,23 +170,27 @@ def _label(fig: Figure, replicates: int) -> None:
 
 @base.figure
 def fig_drivers(table: Any, outcome: str) -> Figure:
-    """How much each parameter of a sweep moves an outcome, with its interval; the strongest on top.
+    """How much each parameter of a sweep moves an outcome, with its 95 % interval, beside chance; strongest on top.
 
     Parameters
     ----------
     table
-        Columns ``parameter``, ``effect``, ``low``, ``high``, ``what``.
+        Columns ``parameter``, ``effect``, ``low``, ``high``, ``what``, ``noise_sd``.
     outcome
-        Name of the outcome.
+        Name and unit of the outcome.
     """
     rows = table.sort_values("effect")
-    fig = base.new(6.2, 0.8 + 0.28 * len(rows))
+    fig = base.new(6.6, 1.15 + 0.28 * len(rows))
     ax = fig.subplots()
     places = np.arange(len(rows))
-    ax.barh(places, rows["effect"], color=style.ACCENT, height=0.55)
+    ax.barh(places, rows["effect"], color=style.ACCENT, height=0.55, alpha=0.55)
     ax.hlines(places, rows["low"], rows["high"], color=style.INK, linewidth=1.1)
+    shares = "share" in str(rows["what"].iloc[0]) or "correlation" in str(rows["what"].iloc[0])
+    if not shares and np.isfinite(noise := float(rows["noise_sd"].iloc[0])):
+        ax.axvline(noise, color=style.WARM, linestyle=":", linewidth=1.2)
+        ax.set_title("dotted: one standard deviation by chance alone", fontsize=7.5, loc="right")
     ax.set_yticks(places, list(rows["parameter"]))
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel(f"{rows['what'].iloc[0]} on {outcome}")
+    ax.set_xlabel(f"{rows['what'].iloc[0]}\non {outcome}")
     _label(fig, 1)
     return fig
