@@ -240,6 +240,13 @@ def test_reasons_are_log_odds_without_the_channel(fitted):
     assert reasons["lab.crp.last"].to_numpy() == pytest.approx(expected, abs=1e-9)
 
 
+def test_every_horizon_at_once_is_every_horizon_alone(fitted):
+    few = DATA.inputs[np.arange(12)]
+    np.testing.assert_array_equal(fitted.risks(few), np.column_stack([fitted.predict(few, h) for h in HORIZONS]))
+    for found, horizon in zip(fitted.every_reasons(few, HORIZONS), HORIZONS, strict=True):
+        pd.testing.assert_frame_equal(found, fitted.reasons(few, horizon))
+
+
 def test_a_patient_without_any_event_gets_a_forecast(fitted):
     one = DATA.inputs[np.array([0])]
     bare = replace(one, history=replace(one.history, available_h=np.full(len(one.history), 1e9)))

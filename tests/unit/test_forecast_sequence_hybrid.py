@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from forecast_cohorts import simulated
@@ -18,10 +19,21 @@ from icans.forecast.sequence.engine import NUMPY, jax_engine, single_precision
 from icans.forecast.sequence.heads import probabilities
 from icans.forecast.sequence.hybrid import FittedHybrid, HybridModel, from_parts
 from icans.forecast.sequence.hybrid_net import OBSERVED
-from icans.forecast.sequence.reduced import DAYS, KEPT, STEP_H, VARIED, reduced, run
+from icans.forecast.sequence.reduced import (
+    DAYS,
+    KEPT,
+    STEP_H,
+    VARIED,
+    reduced,
+    run,
+    solved_courses,
+    stored_courses,
+)
 from icans.forecast.sequence.rungs import sequence_rungs
 from icans.forecast.sequence.train import Trained, TrainSpec
 from icans.forecast.sequence.tree import layout_of, ravel, unravel
+from icans.mechanism.part import part_of
+from icans.mechanism.patient import patient_model
 
 HORIZONS = (Horizon(72.0), Horizon(168.0))
 DATA = examples(simulated(90, seed=5, signal=3.0), TASKS["icans_any"], (72.0,), stream=True)
@@ -186,6 +198,31 @@ def test_reasons_have_a_column_for_each_channel(fitted):
     reasons = fitted.reasons(DATA.inputs[np.arange(4)], HORIZONS[1])
     assert {"lab.crp.last", "lab.ferritin.last"} <= set(reasons.columns)
     assert np.isfinite(reasons.to_numpy()).all()
+
+
+def test_every_horizon_is_answered_by_one_run_of_the_equations(fitted, monkeypatch):
+    few = DATA.inputs[np.arange(4)]
+    each = [fitted.predict(few, h) for h in HORIZONS]
+    reasons = [fitted.reasons(few, h) for h in HORIZONS]
+    runs: list[int] = []
+    logits = type(fitted.network).logits
+    monkeypatch.setattr(type(fitted.network), "logits", lambda *a: runs.append(1) or logits(*a))
+    np.testing.assert_array_equal(fitted.risks(few), np.column_stack(each))
+    assert len(runs) == len(fitted.params)
+    for found, alone in zip(fitted.every_reasons(few, HORIZONS), reasons, strict=True):
+        pd.testing.assert_frame_equal(found, alone)
+    assert len(runs) == 3 * len(fitted.params)  # the rows as they are, and all their changed copies
+
+
+def test_stored_courses_are_those_of_the_equations():
+    whole = part_of(patient_model(), KEPT)
+    drivers = reduced().drivers
+    stored = stored_courses(whole.key, drivers)
+    assert stored is not None, "renew them: python -m icans.forecast.sequence.reduced"
+    for found, wanted in zip(stored, solved_courses(whole, drivers), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-8)
+    assert stored_courses("another", drivers) is None
+    assert stored_courses(whole.key, drivers[::-1]) is None
 
 
 def test_a_cohort_without_the_analytes_of_the_mechanism_is_refused():

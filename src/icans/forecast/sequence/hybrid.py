@@ -134,12 +134,19 @@ class FittedHybrid:
         fitted_for(dict.fromkeys(self.horizons, True), horizon)
         inputs = Inputs.of(table)
         at = landmarks(inputs.table)
-        return self._risks(_rows(inputs, self.grid), at, self.encoding.batch(inputs), as_horizon(horizon))
+        return self._risks(_rows(inputs, self.grid), at, self.encoding.batch(inputs), [as_horizon(horizon)])[..., 0]
 
-    def _risks(self, rows: dict[str, NDArray[Any]], at: Floats, batch: Batch, horizon: Horizon) -> Floats:
+    def risks(self, table: pd.DataFrame | Inputs) -> Floats:
+        """Probability of the event within every fitted horizon, shape (n, horizons): the equations are run once."""
+        inputs = Inputs.of(table)
+        batch, at = self.encoding.batch(inputs), landmarks(inputs.table)
+        return self._risks(_rows(inputs, self.grid), at, batch, self.horizons).mean(axis=0)
+
+    def _risks(self, rows: dict[str, NDArray[Any]], at: Floats, batch: Batch, horizons: Sequence[Horizon]) -> Floats:
+        """Shape (networks, n, horizons)."""
         arrays = batch.arrays() | rows
         chance = [probabilities(self.network.logits(NUMPY, p, arrays)) for p in self.params]
-        return np.stack([self.grid.risk(c, at, horizon) for c in chance])
+        return np.stack([np.stack([self.grid.risk(c, at, h) for h in horizons], axis=1) for c in chance])
 
     def effects(self, table: pd.DataFrame | Inputs) -> pd.DataFrame:
         """Random effects of each row in units of their SDs, mean over the ensemble."""
@@ -166,14 +173,17 @@ class FittedHybrid:
 
     def reasons(self, table: pd.DataFrame | Inputs, horizon: Horizon | float) -> pd.DataFrame:
         """Contribution of each channel and column to the log odds, by leaving it out (occlusion)."""
-        inputs, wanted = Inputs.of(table), as_horizon(horizon)
         fitted_for(dict.fromkeys(self.horizons, True), horizon)
+        return self.every_reasons(table, [as_horizon(horizon)])[0]
 
+    def every_reasons(self, table: pd.DataFrame | Inputs, horizons: Sequence[Horizon]) -> list[pd.DataFrame]:
+        """:meth:`reasons` of several horizons: the equations are run once for all of them."""
+        inputs = Inputs.of(table)
         rows, at = _rows(inputs, self.grid), landmarks(inputs.table)
 
         def asked(batch: Batch, of: NDArray[np.intp]) -> Floats:
             mine = {name: values[of] for name, values in rows.items()}
-            return log_odds(self._risks(mine, at[of], batch, wanted).mean(axis=0), OCCLUSION_EDGE)
+            return log_odds(self._risks(mine, at[of], batch, horizons).mean(axis=0), OCCLUSION_EDGE)
 
         return occlusion(self.encoding, self.encoding.batch(inputs), inputs.table, asked)
 

@@ -8,6 +8,9 @@ resting myeloid cells ...) follows the typical patient's course, stretched in ti
 Flows are split by sign into gain G and loss; with k = loss / y a step is ``y <- y e^(-k dt) + G (1 - e^(-k dt)) / k``
 (exponential Euler: Hochbruck and Ostermann 2010, doi 10.1017/S0962492910000048): positive and stable at any step, of
 first order. A network may multiply the gains: with a network that says nothing the equations stay what they are.
+
+The typical patient's courses lie in a file of the package, which ``python -m icans.forecast.sequence.reduced`` makes;
+where it is of other equations they are solved.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +44,11 @@ SD_LOAD, SD_SPEED = 1.2, 0.25
 #: Dose of the typical patient, cells: 2e6 per kg and 75 kg.
 CELLS = 1.5e8
 STEP_H, DAYS = 4.0, 18
+#: Stored courses of the typical patient.
+FILE = "typical_courses.npz"
+
+#: Courses of driving and of kept states, shape (steps + 1, states) each.
+Courses = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -89,26 +99,53 @@ class Reduced:
 
 @lru_cache(maxsize=1)
 def reduced() -> Reduced:
-    """The reduced system of this version of the patient model (about a second, once in a process)."""
-    from icans.mechanism.doses import Dose
+    """The reduced system of this version of the patient model (a third of a second, once in a process)."""
     from icans.mechanism.part import part_of
     from icans.mechanism.patient import patient_model
-    from icans.mechanism.reference import solve
 
     whole = part_of(patient_model(), KEPT)
     model, drivers = _driven(whole)
     chosen = [flow for flow in model.flows if flow.state in KEPT]
-    times = np.arange(0.0, DAYS * 24.0 + STEP_H / 2, STEP_H)
-    doses = [Dose(0.0, "car_t", CELLS, "cells")]
-    found = solve(whole, None, doses, times, outputs=[*drivers, *KEPT], rtol=1e-6)
+    course, typical = stored_courses(whole.key, drivers) or solved_courses(whole, drivers)
     rows = {row.name: row for row in model.parameters.rows}
     sd = np.array([SD_LOAD, SD_SPEED, *(rows[name].iiv for name in VARIED)])
     return Reduced(
-        whole.key, found.values[:, : len(drivers)].astype(np.float32),
-        np.maximum(found.values[:, len(drivers) :], 1e-6).astype(np.float32), sd.astype(np.float32),
+        whole.key, course, typical, sd.astype(np.float32),
         _flows(model, [flow.text for flow in chosen]), tuple(KEPT.index(flow.state) for flow in chosen), drivers,
         tuple(model.parameters.names), tuple(float(v) for v in model.parameters.values_array()),
     )  # fmt: skip
+
+
+def solved_courses(whole: PatientModel, drivers: tuple[str, ...]) -> Courses:
+    """Typical courses of driving and kept states, by solving the equations of the patient model."""
+    from icans.mechanism.doses import Dose
+    from icans.mechanism.reference import solve
+
+    times = np.arange(0.0, DAYS * 24.0 + STEP_H / 2, STEP_H)
+    found = solve(whole, None, [Dose(0.0, "car_t", CELLS, "cells")], times, outputs=[*drivers, *KEPT], rtol=1e-6)
+    course, typical = found.values[:, : len(drivers)], np.maximum(found.values[:, len(drivers) :], 1e-6)
+    return course.astype(np.float32), typical.astype(np.float32)
+
+
+def stored_courses(key: str, drivers: tuple[str, ...]) -> Courses | None:
+    """The same from the file of the package, without the second that the solver takes; None: of other equations."""
+    with (resources.files(__package__) / FILE).open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+        settings = [key, *drivers, *KEPT, repr((CELLS, STEP_H, DAYS))]
+        return (file["course"], file["typical"]) if file["settings"].tolist() == settings else None
+
+
+def main() -> None:
+    """Solve the equations of the typical patient and store the courses."""
+    from icans.mechanism.part import part_of
+    from icans.mechanism.patient import patient_model
+
+    whole = part_of(patient_model(), KEPT)
+    drivers = _driven(whole)[1]
+    course, typical = solved_courses(whole, drivers)
+    settings = np.array([whole.key, *drivers, *KEPT, repr((CELLS, STEP_H, DAYS))])
+    path = Path(str(resources.files(__package__) / FILE))
+    np.savez_compressed(path, allow_pickle=False, settings=settings, course=course, typical=typical)
+    print(f"{path.name}: {course.shape[0]} times, {len(drivers)} driving states, {path.stat().st_size} bytes")
 
 
 def _driven(model: PatientModel) -> tuple[PatientModel, tuple[str, ...]]:
@@ -234,3 +271,7 @@ def run(
     grid = (np.arange(steps * substeps) / substeps).astype(np.float32)
     _, made = engine.scan(step, start, (grid,))
     return xp.concatenate([start[None], made[substeps - 1 :: substeps]], axis=0)
+
+
+if __name__ == "__main__":
+    main()

@@ -161,7 +161,12 @@ class FittedSequence:
         """Probability of the event by each network of the ensemble, shape (networks, n)."""
         fitted_for(dict.fromkeys(self.horizons, True), horizon)
         inputs = Inputs.of(table)
-        return self._risks(self.encoding.batch(inputs), landmarks(inputs.table), as_horizon(horizon))
+        return self._risks(self.encoding.batch(inputs), landmarks(inputs.table), [as_horizon(horizon)])[..., 0]
+
+    def risks(self, table: pd.DataFrame | Inputs) -> Floats:
+        """Probability of the event within every fitted horizon, shape (n, horizons): the networks run once."""
+        inputs = Inputs.of(table)
+        return self._risks(self.encoding.batch(inputs), landmarks(inputs.table), self.horizons).mean(axis=0)
 
     def hazards(self, table: pd.DataFrame | Inputs) -> Floats:
         """P(none, event, competing) in each bin of ``grid.edges``, mean over the ensemble, shape (n, K, 3)."""
@@ -169,13 +174,15 @@ class FittedSequence:
         batch, at = self.encoding.batch(inputs), landmarks(inputs.table)
         return np.mean([self._hazards(p, batch, at) for p in self.params], axis=0)
 
-    def _risks(self, batch: Batch, landmark_h: Floats, horizon: Horizon) -> Floats:
-        found = np.empty((len(self.params), len(batch)))
+    def _risks(self, batch: Batch, landmark_h: Floats, horizons: Sequence[Horizon]) -> Floats:
+        found = np.empty((len(self.params), len(batch), len(horizons)))
         for first in range(0, len(batch), CHUNK):
             rows = np.arange(first, min(first + CHUNK, len(batch)))
             part, at = batch.rows(rows), landmark_h[rows]
             for k, params in enumerate(self.params):
-                found[k, rows] = self.grid.risk(self._hazards(params, part, at), at, horizon)
+                chance = self._hazards(params, part, at)
+                for j, horizon in enumerate(horizons):
+                    found[k, rows, j] = self.grid.risk(chance, at, horizon)
         return found
 
     def _hazards(self, params: Params, batch: Batch, landmark_h: Floats) -> Floats:
@@ -188,13 +195,16 @@ class FittedSequence:
         The log odds of the row as it is, less those as if the channel had never been measured (or the column were at
         its training mean). Contributions do not add up to the whole when channels stand in for one another.
         """
-        inputs = Inputs.of(table)
-        wanted, at = as_horizon(horizon), landmarks(inputs.table)
         fitted_for(dict.fromkeys(self.horizons, True), horizon)
-        batch = self.encoding.batch(inputs)
+        return self.every_reasons(table, [as_horizon(horizon)])[0]
+
+    def every_reasons(self, table: pd.DataFrame | Inputs, horizons: Sequence[Horizon]) -> list[pd.DataFrame]:
+        """:meth:`reasons` of several horizons: the networks run once for all of them."""
+        inputs = Inputs.of(table)
+        batch, at = self.encoding.batch(inputs), landmarks(inputs.table)
 
         def asked(rows: Batch, of: NDArray[np.intp]) -> Floats:
-            return log_odds(self._risks(rows, at[of], wanted).mean(axis=0), OCCLUSION_EDGE)
+            return log_odds(self._risks(rows, at[of], horizons).mean(axis=0), OCCLUSION_EDGE)
 
         return occlusion(self.encoding, batch, inputs.table, asked)
 
@@ -231,11 +241,11 @@ def occlusion(
     batch: Batch,
     table: pd.DataFrame,
     log_odds: Callable[[Batch, NDArray[np.intp]], Floats],
-) -> pd.DataFrame:
+) -> list[pd.DataFrame]:
     """Log odds of rows as they are, less those without each channel and column; one column a feature.
 
     ``log_odds`` is given many copies of the rows at once, and which row each of them is: one patient's reasons then
-    take hardly longer than one forecast.
+    take hardly longer than one forecast. It gives an array of shape (copies, horizons); each horizon has a table.
     """
     changed: dict[str, Callable[[], Batch]] = {}
     for k, channel in enumerate(encoding.channels):
@@ -251,5 +261,8 @@ def occlusion(
     for first in range(0, len(names), together):
         mine = names[first : first + together]
         found = log_odds(stacked([changed[name]() for name in mine]), np.tile(np.arange(n), len(mine)))
-        parts |= {name: whole - lost for name, lost in zip(mine, found.reshape(len(mine), n), strict=True)}
-    return pd.DataFrame(parts, index=table.index)
+        parts |= {name: whole - lost for name, lost in zip(mine, found.reshape(len(mine), *whole.shape), strict=True)}
+    return [
+        pd.DataFrame({name: part[:, j] for name, part in parts.items()}, index=table.index)
+        for j in range(whole.shape[1])
+    ]
