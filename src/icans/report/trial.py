@@ -66,8 +66,8 @@ def write_trial(data: TrialPage, path: Path | str) -> Path:
 def _glance(data: TrialPage) -> Section:
     null, real = (one.summary() for one in data.found[:2])
     facts = [
-        (fmt.percent(real["rejects_any"], 1), "Power", _range(real)),
-        (fmt.percent(null["rejects_any"], 1), "Error where nothing works", _range(null)),
+        (fmt.percent(real["rejects_any"], 1), "Power", f"{_range(real)} (simulation error)"),
+        (fmt.percent(null["rejects_any"], 1), "Error where nothing works", f"{_range(null)} (simulation error)"),
         (
             fmt.number(real["patients_mean"], 0),
             "Patients, mean",
@@ -92,7 +92,7 @@ def _glance(data: TrialPage) -> Section:
 
 def _range(summary: dict) -> str:
     low, high = (fmt.percent(summary[f"rejects_any_{end}"], 1) for end in ("low", "high"))
-    return f"{low} to {high} (simulation error)"
+    return f"{low} to {high}"
 
 
 def _protocol(builder: Builder, data: TrialPage) -> Section:
@@ -159,8 +159,8 @@ def sentences(found: Sequence[Operating], belief: Assurance | None) -> list[str]
     """The result in a few sentences."""
     null, real = (one.summary() for one in found[:2])
     said = [
-        f"power {fmt.percent(real['rejects_any'], 1)} ({_range(real)})",
-        f"{fmt.number(real['patients_mean'], 1)} patients and {fmt.number(real['months_mean'], 1)} months on average",
+        f"power {fmt.percent(real['rejects_any'], 1)} (simulation error: {_range(real)})",
+        f"{real['patients_mean']:,.4g} patients and {fmt.number(real['months_mean'], 1)} months on average",
         f"error where nothing works {fmt.percent(null['rejects_any'], 1)} ({_range(null)})",
     ]
     if belief is not None:
