@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from icans.cohort.cohort import Cohort, make
 from icans.core.errors import DataError
-from icans.population.nlme.likelihood import bind, log_likelihood, means, phi_of
+from icans.population.nlme.likelihood import bind, log_likelihood, means, phi_of, psi_of
 from icans.population.nlme.population import start
+from icans.population.nlme.records import make_records
 from icans.study.cd22_model import cd22_study, settings
 from icans.study.grade_joint import joint_model, joint_records, known_at, ranked_probability_score
 from icans.study.grade_joint_check import JOINT, calibration, compared, path_of
@@ -99,14 +102,35 @@ def test_paths_for_the_rivals() -> None:
     assert a["split"].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1]
 
 
-def test_cd22_records_have_doses_by_level_and_burden() -> None:
+def cd22_small(days):  # type: ignore[no-untyped-def]
+    """Two synthetic patients with every analyte on these days."""
     people = pd.DataFrame({"patient_id": ["A", "B"], "dose": [1.0, 2.0], "dose_unit": "{dose level}",
                            "tumour_burden": [60.0, np.nan], "tumour_burden_unit": ["%", None]})  # fmt: skip
     units = {"il_6": "pg/mL", "ifn_g": "pg/mL", "il_10": "pg/mL", "gm_csf": "pg/mL", "crp": "mg/L",
              "ferritin": "ng/mL", "car_t_count": "/uL"}  # fmt: skip
-    rows = [(p, 24.0 * d, 24.0 * d + 24.0, a, 10.0, u) for p in "AB" for d in (1, 7) for a, u in units.items()]
+    rows = [(p, 24.0 * d, 24.0 * d + 24.0, a, 10.0, u) for p in "AB" for d in days for a, u in units.items()]
     table = pd.DataFrame(rows, columns=["patient_id", "time_h", "available_h", "analyte", "value", "unit"])
-    study = cd22_study(make("synthetic", {"patients": people, "measurements": table}), threads=1)
+    return cd22_study(make("synthetic", {"patients": people, "measurements": table}), threads=1)
+
+
+def test_what_is_known_only_later_does_not_reach_the_forecasts_landmark() -> None:
+    study = cd22_small((1, 7, 8, 21))
+    fitted = []
+    for ever in (0.0, 1.0):
+        people = [replace(s, covariates={**s.covariates, "tocilizumab": ever}) for s in study.prepared.records.subjects]
+        bound = bind(study.model, make_records(people))
+        phi = phi_of(bound, means(bound, study.begin), np.zeros((2, bound.size)))
+        fitted.append(bound.solver.values(psi_of(bound, phi), np.arange(2)))
+    names = np.array([o.name for o in study.model.observed])[bound.rows.observed[0]]
+    other = (names != "CRP") | (bound.rows.time_h[0] <= 192.0)
+    np.testing.assert_array_equal(fitted[0][:, other], fitted[1][:, other])
+    slope = settings()["effect"]["tocilizumab"]["value"]
+    np.testing.assert_allclose(fitted[1][:, ~other], np.exp(slope) * fitted[0][:, ~other])
+    assert (~other).sum() == 1
+
+
+def test_cd22_records_have_doses_by_level_and_burden() -> None:
+    study = cd22_small((1, 7))
     a, b = study.prepared.records.subjects
     assert a.doses[0].amount == pytest.approx(3e5 * settings()["weight_kg"])
     assert b.doses[0].amount == pytest.approx(1e6 * settings()["weight_kg"])

@@ -37,12 +37,15 @@ from icans.study.course_forecasts import Task, by_day, cross_validated, summary
 WHOLE = SaemSettings(
     chains=1, explore=160, anneal=50, smooth=90, final=5, importance=0, standard_errors="none"
 )  # fmt: skip
-LAST = DrawSettings(rounds=12, draws=48, final=600, iterations=10, averaged=4)
-FOLD = DrawSettings(rounds=6, draws=40, final=48, iterations=8, averaged=2)
+LAST = DrawSettings(rounds=22, draws=64, final=4000, iterations=10, averaged=4)
+FOLD = DrawSettings(rounds=10, draws=48, final=48, iterations=8, averaged=3)
 FORECAST = Task(("IL6", "IFNG", "IL10", "GMCSF"), 192.0, 8.0, 14.0, draws=256)
 #: Values that a percentile in a written table must rest on.
 LEAST = 20
-REPLICATES, CHECKED = 200, ("IL6", "IFNG", "IL10", "GMCSF", "CRP", "FERRITIN", "car_blood")
+REPLICATES, CHECKED = 400, ("IL6", "IFNG", "IL10", "GMCSF", "CRP", "FERRITIN", "car_blood")
+#: Edges of bins, h, of what is measured once a week: between visits (days 0, 7, 14, 21, 28; cells are rarer).
+WEEKLY = (-np.inf, 80.0, 240.0, 440.0, 580.0, np.inf)
+BINS = {"CRP": WEEKLY, "FERRITIN": WEEKLY, "car_blood": (-np.inf, 96.0, 240.0, 420.0, 560.0, np.inf)}
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Results:
     """What the study found, none of it of single patients."""
 
     fit: Fit
-    checks: dict[str, Vpc]
+    checks: dict[str, dict[str, Vpc]]
     scores: pd.DataFrame
     treatment: pd.DataFrame
 
@@ -114,13 +117,17 @@ def run(
     cohort = harmonize(load("cd22_car_hlh", data)).cohort
     study = cd22_study(cohort, threads=1)
     records = study.prepared.records
-    store = Checkpoints(work / "steps", ["cd22 1", records.digest(), repr(study.model.parameters), seed])
+    made_of = [study.model.parameters, study.model.blocks, study.model.effects, study.model.observed]
+    store = Checkpoints(work / "steps", ["cd22 2", records.digest(), repr(made_of), seed])
     begin = study.begin
     if saem:
         begin = store.step("population", partial(population_of, study, seed, work), depends=asdict(WHOLE))
     made = store.step("fit", partial(_written, study, begin, seed, work), depends=[asdict(LAST), saem])
     fit = _read(study, made)
-    checks = vpc(fit, records, seed, observables=CHECKED, replicates=REPLICATES)
+    checks = {
+        word: vpc(fit, records, seed, observables=CHECKED, replicates=REPLICATES, bins=BINS, patients_equal=equal)
+        for word, equal in (("values", False), ("patients", True))
+    }
     scores = pd.DataFrame()
     if forecasts:
         fitter = partial(fold_fit, study, seed)
@@ -149,11 +156,15 @@ def write(out: Path, study: Study, found: Results, command: str, seed: int) -> N
     out.mkdir(parents=True, exist_ok=True)
     fit = found.fit
     tables = {"estimates": fit.table(), "shrinkage": shrinkage(fit), "census": study.prepared.census}
-    whole = pd.concat([c.table.assign(observable=n) for n, c in found.checks.items()], ignore_index=True)
+    flat = [(by, n, c) for by, found_ones in found.checks.items() for n, c in found_ones.items()]
+    whole = pd.concat([c.table.assign(observable=n, weighed_by=by) for by, n, c in flat], ignore_index=True)
     # Percentiles of few values would show single patients.
     tables["vpc"] = whole[whole["n"] >= LEAST]
-    inside = [{"observable": n, "inside": c.inside} for n, c in found.checks.items()]
-    tables["vpc_inside"] = pd.DataFrame(inside)
+    tables["vpc_inside"] = pd.DataFrame([
+        {"observable": n, "weighed_by": by, "statistics": int(c.table[["observed", "low"]].notna().all(axis=1).sum()),
+         "inside": c.inside, "usual_p5": c.usual[0], "usual_p50": c.usual[1], "usual_p95": c.usual[2]}
+        for by, n, c in flat
+    ])  # fmt: skip
     tables["by_treatment"] = (
         found.treatment[found.treatment["values"] >= LEAST] if len(found.treatment) else found.treatment
     )

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icans.cohort.cohort import Cohort
+from icans.population.nlme.drift import drifting
 from icans.population.nlme.model import Effect, Individual, NlmeModel, Prior, nlme_model
 from icans.population.nlme.ode import ode_model
 from icans.population.nlme.population import Population, start
+from icans.population.nlme.scales import Scale
 from icans.study.population_records import Prepared, observables, observations, population_records
 
 if TYPE_CHECKING:
@@ -75,28 +77,41 @@ def cd22_model(*, rtol: float = RTOL, threads: int | None = None) -> NlmeModel:
             fixed=p.get("fixed", False),
             iiv_fixed=p.get("iiv_fixed", False),
             unit=p["unit"],
+            scale=Scale(p.get("scale", "log")),
             prior=Prior(float(np.log(p["prior"][0])), p["prior"][1]) if "prior" in p else None,
         )
         for n, p in about["parameter"].items()
     ]
     links = {n: p["links"] for n, p in about["parameter"].items() if "links" in p}
     outputs = [observables()[a]["output"] for a in about["analytes"]]
-    structural = ode_model(structure(), list(about["parameter"]), outputs, links=links, rtol=rtol, threads=threads)
+    drifts = {n: p["drift"] for n, p in about["parameter"].items() if "drift" in p}
+    own = [n for n in about["parameter"] if n not in drifts]
+    solved = ode_model(structure(), own, outputs, links=links, rtol=rtol, threads=threads)
+    structural = drifting(solved, drifts, **about["drift_h"])
     effects = [Effect(e["parameter"], name, e["form"], value=e["value"]) for name, e in about["effect"].items()]
-    errors = about["error"]
-    observed = [replace(o, a=errors[o.name]) for o in observations(about["analytes"])]
+    observed = [replace(o, **about["error"][o.name]) for o in observations(about["analytes"])]
     return nlme_model(structural, parameters, observed, blocks=list(about["blocks"].values()), effects=effects)
 
 
+def undated(cohort: Cohort, drug: str) -> set[str]:
+    """Patients who ever got a drug on a day that the data do not tell."""
+    told = cohort.changes
+    return set(told.loc[(told["rule"] == "treatment.undated") & (told["item"] == drug), "patient_id"].astype(str))
+
+
 def cd22_records(cohort: Cohort) -> Prepared:
-    """Records of the harmonised cohort with doses by dose level and the marrow's blasts as covariate."""
+    """Records of the harmonised cohort with doses by dose level; covariates: marrow blasts, tocilizumab at any time."""
     from icans.mechanism.doses import Dose
 
     about = settings()
     people = cohort.patients
     blasts = people["tumour_burden"].astype(float)
     centred = np.log1p(blasts) - np.log1p(blasts.median())
-    covariates = {str(p): {"burden": float(v)} for p, v in zip(people["patient_id"], centred.fillna(0.0), strict=True)}
+    ever = undated(cohort, "tocilizumab")
+    covariates = {
+        str(p): {"burden": float(v), "tocilizumab": float(str(p) in ever)}
+        for p, v in zip(people["patient_id"], centred.fillna(0.0), strict=True)
+    }
     doses = {}
     for patient, level in zip(people["patient_id"], people["dose"], strict=True):
         cells = about["cells_per_kg"][f"{int(level)}"] * about["weight_kg"]
