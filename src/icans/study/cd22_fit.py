@@ -37,7 +37,7 @@ from icans.study.course_forecasts import Task, by_day, cross_validated, summary
 WHOLE = SaemSettings(
     chains=1, explore=160, anneal=50, smooth=90, final=5, importance=0, standard_errors="none"
 )  # fmt: skip
-LAST = DrawSettings(rounds=22, draws=64, final=4000, iterations=10, averaged=4)
+LAST = DrawSettings(rounds=22, draws=64, final=2000, iterations=10, averaged=4)
 FOLD = DrawSettings(rounds=10, draws=48, final=48, iterations=8, averaged=3)
 FORECAST = Task(("IL6", "IFNG", "IL10", "GMCSF"), 192.0, 8.0, 14.0, draws=256)
 #: Values that a percentile in a written table must rest on.
