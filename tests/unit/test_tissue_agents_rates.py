@@ -148,3 +148,36 @@ def test_a_full_bias_climbs_the_gradient_at_full_speed():
     model.run(60.0)
     assert model.cells["x"][0, 0] == pytest.approx(100 + 5 * 60.5, abs=3)
     assert model.cells["x"][1, 0] == pytest.approx(200, abs=1e-6)
+
+
+@pytest.mark.parametrize("arrested", [False, True])
+def test_life_of_a_held_cell_stands_still_if_it_is_so(arrested):
+    """Held from the start and never killed: free prey, and prey that is not arrested, divides by its clock."""
+    steps = Steps(mechanics=False)
+    held = Kind("prey", {"cycle entry": 1 / 50.0}, clock_cv=0.0, arrested=arrested)
+    model = empty([Kind("T", {"attack prey": 1e4}), held], steps=steps)
+    model.add("prey", [[100.0, 100.0], [150.0, 150.0]])  # the second is held by nobody
+    model.add("T", [[112.0, 100.0]])
+    model.run(0.1)
+    assert model.cells["held"].max() == 1
+    model.run(120.0)
+    prey, left = model.of("prey"), model.cells["x"][0] < 130
+    assert (prey & left).sum() == (1 if arrested else 4)
+    assert (prey & ~left).sum() == 4
+    if arrested:
+        assert model.cells["age"][prey & left][0] == 6.0  # the step at the start, before it was held
+
+
+def test_prey_draws_between_its_distances_only():
+    """Towards prey at ``rate * d`` (exponentially) from ``far`` down to ``near``; nothing beyond, nothing within."""
+    hunter = Kind("T", {"attack prey": 1e-12, "prey attraction": 0.01}, chase_um=(18.0, 40.0))
+    ends = {}
+    for start in (41.0, 30.0, 17.9):
+        model = empty([hunter, Kind("prey", movable=False)], steps=Steps())
+        model.add("prey", [[100.0, 100.0]])
+        model.add("T", [[100.0 + start, 100.0]])
+        model.run(30.0)
+        ends[start] = model.cells["x"][0, model.of("T")][0] - 100.0
+    assert ends[41.0] == 41.0
+    assert ends[30.0] == pytest.approx(30.0 * np.exp(-0.3), rel=2e-3)
+    assert ends[17.9] == pytest.approx(17.9, abs=0.35)  # adhesion alone
