@@ -62,12 +62,12 @@ def worlds(draw):
     return field, sources, scheme, dt
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(worlds())
 def test_books_balance(world):
     field, sources, scheme, dt = world
     ledger, twin = Ledger(field), Field(field.grid, field.substances, field.values, field.medium)
-    for _ in range(4):
+    for _ in range(2):
         ledger.step(field, dt, sources, scheme)
         twin.step(dt, sources, scheme)
     np.testing.assert_array_equal(field.values, twin.values)
@@ -90,11 +90,11 @@ def test_books_name_the_right_account():
 
 def test_books_of_a_long_decay_are_the_closed_form():
     grid = Grid((5, 5), 20.0)
-    for scheme, tolerance in (("exact", 1e-12), ("implicit", 1e-5), ("explicit", 1e-5)):
+    for scheme, tolerance in (("exact", 1e-12), ("implicit", 1e-4), ("explicit", 1e-4)):
         field = Field(grid, [Substance("a", 1000.0, 0.2)], 3.0)
         ledger = Ledger(field)
-        for _ in range(200):
-            ledger.step(field, 0.02, None, scheme)
+        for _ in range(40):
+            ledger.step(field, 0.1, None, scheme)
         assert ledger.decayed[0] == pytest.approx(ledger.start[0] * (1 - np.exp(-0.2 * 4.0)), rel=tolerance)
 
 
