@@ -53,7 +53,7 @@ INTERVALS = ("logistic_clinical", "logistic_both")
 ARMS = {
     "20 % missing": (0.2, False, {100: 3, 200: 4, 500: 2, 2000: 1}, True),
     "40 % missing": (0.4, False, {100: 2, 200: 4, 500: 2}, False),
-    "60 % missing": (0.6, False, {100: 2, 200: 4, 500: 2}, True),
+    "60 % missing": (0.6, False, {100: 2, 200: 4, 500: 2}, False),
     "40 % not at random": (0.4, True, {100: 2, 200: 4, 500: 2}, True),
 }
 #: {training patients: samples} at a new site.
