@@ -137,12 +137,7 @@ class BoostedTrees:
 
     @cached_property
     def _paths(self) -> _Paths:
-        steps: list[list[tuple[int, bool]]] = [[] for _ in self.feature]  # parents come before their children
-        for node in np.flatnonzero(self.feature >= 0).tolist():
-            steps[self.left[node]] = [*steps[node], (node, True)]
-            steps[self.right[node]] = [*steps[node], (node, False)]
-        leaves = [k for k in np.flatnonzero(self.feature < 0).tolist() if steps[k]]
-        return _Paths.of(self, leaves, [steps[k] for k in leaves])
+        return _Paths.of(self)
 
 
 #: Types in which arrays lie in a file: trees of a hybrid and its refits have a million nodes.
@@ -200,26 +195,30 @@ class _Paths:
     turns: tuple[tuple[Ints, Ints, Ints, Mask], ...]
 
     @classmethod
-    def of(cls, trees: BoostedTrees, leaves: list[int], steps: list[list[tuple[int, bool]]]) -> _Paths:
-        """Collect the ways."""
-        asked = [list(dict.fromkeys(int(trees.feature[node]) for node, _ in way)) for way in steps]
-        width = max(map(len, asked), default=0)
-        feature = np.zeros((len(leaves), width), dtype=np.int64)
-        share = np.ones((len(leaves), width))
-        turns: list[list[tuple[int, int, int, bool]]] = [[] for _ in range(max(map(len, steps), default=0))]
-        for k, way in enumerate(steps):
-            feature[k, : len(asked[k])] = asked[k]
-            for depth, (node, left) in enumerate(way):
-                place = asked[k].index(int(trees.feature[node]))
-                onward = trees.left[node] if left else trees.right[node]
-                share[k, place] *= trees.rows[onward] / trees.rows[node]
-                turns[depth].append((k, place, node, left))
-        packed = tuple(
-            (*(np.array(column, dtype=np.int64) for column in list(zip(*turn, strict=True))[:3]),
-             np.array([left for *_, left in turn]))
-            for turn in turns
-        )  # fmt: skip
-        return cls(trees.value[leaves], feature, share, packed)  # type: ignore[arg-type]
+    def of(cls, trees: BoostedTrees) -> _Paths:
+        """Collect the ways, from the leaves up, all leaves at once."""
+        inner = np.flatnonzero(trees.feature >= 0)
+        parent, from_left = np.full(len(trees.feature), -1), np.zeros(len(trees.feature), dtype=bool)
+        parent[trees.left[inner]] = parent[trees.right[inner]] = inner
+        from_left[trees.left[inner]] = True
+        leaves = np.flatnonzero((trees.feature < 0) & (parent >= 0))
+        feature, share = np.full((len(leaves), 1), -1), np.ones((len(leaves), 1))
+        turns = []
+        who, at = np.arange(len(leaves)), leaves
+        while len(who):
+            node = parent[at]
+            asked = trees.feature[node].astype(np.int64)
+            known = feature[who] == asked[:, None]
+            place = np.where(known.any(axis=1), known.argmax(axis=1), (feature[who] >= 0).sum(axis=1))
+            if place.max() == feature.shape[1]:
+                feature, share = np.pad(feature, ((0, 0), (0, 1)), constant_values=-1), np.pad(share, ((0, 0), (0, 1)))
+                share[:, -1] = 1.0
+            feature[who, place] = asked
+            share[who, place] *= trees.rows[at] / trees.rows[node]
+            turns.append((who, place, node, from_left[at]))
+            further = parent[node] >= 0
+            who, at = who[further], node[further]
+        return cls(trees.value[leaves], np.maximum(feature, 0), share, tuple(turns))
 
     def held(self, left: Mask) -> Floats:
         """1 where a row does what the way asks of a feature, else 0; shape (n, leaves, longest way)."""
