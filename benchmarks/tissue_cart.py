@@ -90,6 +90,10 @@ def report() -> str:
         runs = [json.loads(p.read_text()) for p in files if "_step" not in p.name]
         if runs:
             lines += _arm(arm, runs, published[published.arm == arm].set_index("day").drop(columns="arm"))
+        for other in (json.loads(p.read_text()) for p in files if "_step" in p.name):
+            end = other["rows"][-1]
+            lines += [f"At a step of {other['step_min']:g} min, seed {other['seed']}: {end['tumour_cells']} tumour cells and "
+                      f"{end['killed']} killed on day {end['day']:g}.", ""]  # fmt: skip
     return "\n".join(lines)
 
 
