@@ -92,8 +92,8 @@ def report() -> str:
             lines += _arm(arm, runs, published[published.arm == arm].set_index("day").drop(columns="arm"))
         for other in (json.loads(p.read_text()) for p in files if "_step" in p.name):
             end = other["rows"][-1]
-            lines += [f"At a step of {other['step_min']:g} min, seed {other['seed']}: {end['tumour_cells']} tumour cells and "
-                      f"{end['killed']} killed on day {end['day']:g}.", ""]  # fmt: skip
+            counted = f"{end['tumour_cells']} tumour cells and {end['killed']} killed on day {end['day']:g}"
+            lines += [f"At a step of {other['step_min']:g} min, seed {other['seed']}: {counted}.", ""]
     return "\n".join(lines)
 
 
