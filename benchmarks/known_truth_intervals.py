@@ -39,8 +39,8 @@ three-day risk seen from day 1 lies too low (0.7 and 0.9 posterior SDs) and that
 probably because the effect of the day is shrunken like a finding, which it is not. To leave it free is untried. Tried
 before: refits with the penalty chosen anew in each, basic and normal intervals from them, half samples (62 to 83 % in
 simulation with 30 columns and 100 to 500 patients); here normal priors (81 to 89 % with 500 patients) and the horseshoe
-(86 to 91 %), both against a limit from 2,900 patients with the sample among them; rows weighed by the mean design effect
-alone (1 to 4 points less)."""
+(86 to 91 %), both against a limit from 2,900 patients with the sample among them; rows
+of a patient weighed by the mean design effect alone (1 to 4 points less)."""
 
 
 def sample(train: Examples, test: Examples, rung: Rung, seed: int, refits: bool) -> dict:
