@@ -167,7 +167,8 @@ def test_what_we_export_is_what_its_own_labels_say(run, tmp_path):
 
 
 def test_pcdl_reads_what_we_export(run, tmp_path):
-    pcdl = pytest.importorskip("pcdl")
+    import pcdl
+
     files = export_multicellds(run / "out" / "replicate-00000.zarr", tmp_path)
     arrays, labels = read_zarr(run / "out" / "replicate-00000.zarr")
     step = pcdl.TimeStep(files[-1].name, str(tmp_path), settingxml=None, verbose=False)

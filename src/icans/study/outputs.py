@@ -17,8 +17,6 @@ from icans.report.checklists.probast import probast_table
 from icans.report.checklists.tripod import tripod_table
 from icans.report.model import ReportData
 from icans.report.render import write_report
-from icans.study.folder import MARK as MARK
-from icans.study.folder import check_target as check_target
 from icans.study.folder import write_mark, write_tables
 
 if TYPE_CHECKING:

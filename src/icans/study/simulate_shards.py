@@ -15,8 +15,8 @@ from icans.core.execute import Executor, opened
 from icans.core.progress import stage
 from icans.core.provenance import now
 from icans.core.shards import Job, Shard, Whole
+from icans.study.folder import check_target
 from icans.study.merge import PartResult, several_processors
-from icans.study.outputs import check_target
 from icans.study.shards import Made, run_shard
 from icans.study.simulate import (
     Prepared,

@@ -11,8 +11,8 @@ from icans.core.provenance import now
 from icans.core.shards import Job, Shard, Whole
 from icans.intervene.compare.results import join
 from icans.intervene.compare.running import parts_of, run_task, tasks_for
+from icans.study.folder import check_target
 from icans.study.merge import PartResult
-from icans.study.outputs import check_target
 from icans.study.shards import Made, run_shard
 from icans.study.strategies import Compared, conclude
 from icans.study.strategies_config import Comparison, parse_comparison

@@ -15,7 +15,7 @@ from icans.core.execute import Executor, opened
 from icans.core.files import atomic_folder, slug, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, digest, now, versions
-from icans.study.outputs import MARK, check_target
+from icans.study.folder import MARK, check_target
 from icans.tissue.run.build import build
 from icans.tissue.run.record import write_zarr
 from icans.tissue.run.replicate import Outcome, Task, run_replicate

@@ -21,7 +21,7 @@ from icans.core.execute import Executor, opened
 from icans.core.files import atomic_folder, slug, write_json
 from icans.core.progress import stage
 from icans.core.provenance import code_digest, now, versions
-from icans.study.outputs import MARK, check_target
+from icans.study.folder import MARK, check_target
 from icans.tissue.run.replicate import Outcome, Task, run_replicate
 from icans.tissue.run.spec import Spec, SweepAxis, make_spec, read_spec
 

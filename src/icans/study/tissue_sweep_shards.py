@@ -9,8 +9,8 @@ import pandas as pd
 from icans.core.errors import DataError, Problem
 from icans.core.execute import Executor, Serial, opened
 from icans.core.shards import Job, Shard, Whole
+from icans.study.folder import check_target
 from icans.study.merge import PartResult
-from icans.study.outputs import check_target
 from icans.study.shards import Made, run_shard
 from icans.study.tissue_sweep import Plan, SweepReport, conclude, make_plan, plan_sweep, run_outcomes, sweep_folder
 from icans.tissue.run.spec import make_spec
