@@ -74,6 +74,17 @@ def test_books_balance(world):
     assert ledger.imbalance(field).max() < BAR, (scheme, dt, ledger.imbalance(field))
 
 
+def test_a_trace_below_the_smallest_number_of_full_precision_has_no_share():
+    grid = Grid((6, 7), 20.0)
+    wall = {"y+": Face("fixed", 1.0)}
+    field = Field(grid, [Substance("a", 1e-309, 0.0)], np.zeros((1, 6, 7)), Medium(faces=wall))
+    ledger = Ledger(field)
+    for _ in range(2):
+        ledger.step(field, 0.2, None, "euler")
+    assert 0 < field.values.sum() < np.finfo(float).tiny
+    assert ledger.imbalance(field).tolist() == [0.0]
+
+
 def test_books_name_the_right_account():
     """One voxel, forward Euler, by hand: 2 pg/mL; decay 0.1, sink 0.3, production 0.5, wall at 3 pg/mL."""
     grid = Grid((1, 1), 10.0)

@@ -82,10 +82,13 @@ class Ledger:
         return np.asarray(into - sum(getattr(self, name) for name in OUT_OF))
 
     def imbalance(self, field: Field) -> Array:
-        """How far the field is from it, as a share of all that was there and came in; shape (substances,)."""
+        """How far the field is from it, as a share of all that was there and came in; shape (substances,).
+
+        0 where all of it is less than the smallest number of full precision, of which no share can be told.
+        """
         moved = sum((getattr(self, name) for name in INTO), self.start)
         gap = np.abs(field.amounts_pg(self.fluid_share) - self.expected_pg())
-        return np.asarray(np.divide(gap, moved, out=np.zeros_like(gap), where=moved > 0))
+        return np.asarray(np.divide(gap, moved, out=np.zeros_like(gap), where=moved >= np.finfo(float).tiny))
 
 
 def exposures(
