@@ -7,7 +7,7 @@ number, and a step takes names and an array.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from icans.core.errors import NotFittedError
 from icans.forecast.plain import Plain, Table, coded
 
 Floats = NDArray[np.float64]
+AnyTable = TypeVar("AnyTable", pd.DataFrame, Plain)
 
 #: A column missing in more than this share of the training rows says more about who measured than about the
 #: patient once it is filled in; it is left out.
@@ -98,14 +99,14 @@ class Select(Step):
             else:
                 self.dropped_[name] = float(share)
 
-    def chosen(self, X: Table) -> Table:
+    def chosen(self, X: AnyTable) -> AnyTable:
         """The columns that were kept."""
         if not getattr(self, "fitted_", False):
             raise NotFittedError("Select was asked to transform before it was fitted")
         return X if len(self.columns_) == X.shape[1] else X[self.columns_]
 
     def _apply(self, X: pd.DataFrame) -> pd.DataFrame:
-        return X if len(self.columns_) == X.shape[1] else X[self.columns_]
+        return self.chosen(X)
 
 
 class OneHot(Step):

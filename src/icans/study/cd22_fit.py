@@ -30,7 +30,7 @@ from icans.population.fit.saem import SaemSettings, fit_saem
 from icans.population.nlme.likelihood import bind, means, phi_of, psi_of
 from icans.population.nlme.population import Population
 from icans.population.nlme.records import QUANTIFIED, Records
-from icans.study.cd22_model import Study, cd22_study
+from icans.study.cd22_model import Study, cd22_study, undated
 from icans.study.course_forecasts import Task, by_day, cross_validated, summary
 
 #: SAEM (one chain a patient: 41 chains are enough to average over); importance EM of the whole cohort, of a fold.
@@ -85,16 +85,16 @@ def shrinkage(fit: Fit) -> pd.DataFrame:
 def by_treatment(fit: Fit, records: Records, cohort: Cohort) -> pd.DataFrame:
     """Mean ln(measured / fitted) before and after day 8, of patients who ever got a drug and of those who never did.
 
-    Days of treatment are not known, so it is not in the model: what treatment did shows here, mixed with what makes
-    doctors treat. Quantified values alone; both groups have ten patients or more, or the rows are left out.
+    Days of treatment are not known, so the model has it in the drift of CRP alone: what else treatment did shows here,
+    mixed with what makes doctors treat. Quantified values alone; both groups have ten patients or more, or the rows are
+    left out.
     """
     bound = bind(fit.model, records)
     phi = phi_of(bound, means(bound, fit.population), fit.effects.mode)
     fitted, rows = bound.solver.values(psi_of(bound, phi), np.arange(len(bound))), bound.rows
     out = []
     for drug in ("tocilizumab", "corticosteroid"):
-        undated = cohort.changes[(cohort.changes["rule"] == "treatment.undated") & (cohort.changes["item"] == drug)]
-        treated = np.isin(records.ids, undated["patient_id"].astype(str))
+        treated = np.isin(records.ids, list(undated(cohort, drug)))
         if min(treated.sum(), (~treated).sum()) < 10:
             continue
         for k, what in enumerate(fit.model.observed):

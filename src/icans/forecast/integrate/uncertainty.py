@@ -157,7 +157,8 @@ def statement(
         calibrated_high (NaN where not given); largest (the source that makes the interval widest).
     """
     p = np.asarray(risk, dtype=float)
-    sample, state = _distance(refits, log_odds(p)), _sd(states, len(p))
+    sample = _distance(refits, len(p), log_odds(p))  # the forecast is not the middle of its refits
+    state = _distance(states, len(p))
     novelty = np.zeros(len(p)) if notes is None else np.array([total_sd(mine) for mine in notes], dtype=float)
     reach = NormalDist().inv_cdf(0.5 + level / 2) * np.sqrt(sample**2 + state**2 + novelty**2)
     centre = log_odds(p)
@@ -197,18 +198,13 @@ def sentence(line: pd.Series | dict[str, object]) -> str:
     )
 
 
-def _distance(draws: Sequence[ArrayLike], centre: Floats) -> Floats:
-    """Root mean square distance of log odds from those of the forecast, which is not the middle of its refits."""
-    if len(draws) < 2:
-        return np.zeros(len(centre))
-    found = log_odds(np.stack([np.asarray(d, dtype=float) for d in draws]))
-    return np.asarray(np.sqrt(((found - centre) ** 2).sum(axis=0) / (len(found) - 1)))
-
-
-def _sd(draws: Sequence[ArrayLike], n: int) -> Floats:
+def _distance(draws: Sequence[ArrayLike], n: int, centre: Floats | None = None) -> Floats:
+    """Root mean square distance of log odds, shape (n,), from a centre; None: from their mean, a standard deviation."""
     if len(draws) < 2:
         return np.zeros(n)
-    return np.asarray(np.std(log_odds(np.stack([np.asarray(d, dtype=float) for d in draws])), axis=0, ddof=1))
+    found = log_odds(np.stack([np.asarray(d, dtype=float) for d in draws]))
+    middle = found.mean(axis=0) if centre is None else centre
+    return np.asarray(np.sqrt(((found - middle) ** 2).sum(axis=0) / (len(found) - 1)))
 
 
 def _isotonic_at(y: Floats, w: Floats, at: int) -> float:

@@ -130,8 +130,12 @@ def solved_courses(whole: PatientModel, drivers: tuple[str, ...]) -> Courses:
 def stored_courses(key: str, drivers: tuple[str, ...]) -> Courses | None:
     """The same from the file of the package, without the second that the solver takes; None: of other equations."""
     with (resources.files(__package__) / FILE).open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-        settings = [key, *drivers, *KEPT, repr((CELLS, STEP_H, DAYS))]
-        return (file["course"], file["typical"]) if file["settings"].tolist() == settings else None
+        return (file["course"], file["typical"]) if file["settings"].tolist() == _settings(key, drivers) else None
+
+
+def _settings(key: str, drivers: tuple[str, ...]) -> list[str]:
+    """What stored courses are good for."""
+    return [key, *drivers, *KEPT, repr((CELLS, STEP_H, DAYS))]
 
 
 def main() -> None:
@@ -142,7 +146,7 @@ def main() -> None:
     whole = part_of(patient_model(), KEPT)
     drivers = _driven(whole)[1]
     course, typical = solved_courses(whole, drivers)
-    settings = np.array([whole.key, *drivers, *KEPT, repr((CELLS, STEP_H, DAYS))])
+    settings = np.array(_settings(whole.key, drivers))
     path = Path(str(resources.files(__package__) / FILE))
     np.savez_compressed(path, allow_pickle=False, settings=settings, course=course, typical=typical)
     print(f"{path.name}: {course.shape[0]} times, {len(drivers)} driving states, {path.stat().st_size} bytes")

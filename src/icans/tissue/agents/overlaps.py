@@ -44,7 +44,6 @@ def mend_overlaps(tissue: Tissue, new: slice) -> list[Mended]:
     x, radius = cells["x"].T.copy(), cells["radius"]
     fresh = np.zeros(cells.n, bool)
     fresh[new] = True
-    can = fresh
     start = x.copy()
     first = None
     jitter = np.random.default_rng(tissue.seed % 2**32)
@@ -54,20 +53,20 @@ def mend_overlaps(tissue: Tissue, new: slice) -> list[Mended]:
         apart = x[a] - x[b]
         d = np.sqrt((apart**2).sum(axis=1))
         need = TOUCHING * (radius[a] + radius[b])
-        close = (d < need) & (can[a] | can[b])
+        close = (d < need) & (fresh[a] | fresh[b])
         if first is None:
-            first = np.unique(np.concatenate([a[close & can[a]], b[close & can[b]]])).size
+            first = np.unique(np.concatenate([a[close & fresh[a]], b[close & fresh[b]]])).size
         if not close.any():
             break
         a, b, apart, d, need = a[close], b[close], apart[close], d[close], need[close]
         same = d < 1e-9
         apart[same] = jitter.normal(size=(int(same.sum()), 3)) * ([1, 1, 0] if tissue.flat else 1)
         unit = apart / np.maximum(np.sqrt((apart**2).sum(axis=1)), 1e-12)[:, None]
-        share = np.where(can[a] & can[b], 0.5, 1.0)
+        share = np.where(fresh[a] & fresh[b], 0.5, 1.0)
         step = (1.02 * (need - d) * share)[:, None] * unit
         move = np.zeros_like(x)
-        np.add.at(move, a, np.where(can[a][:, None], step, 0.0))
-        np.add.at(move, b, np.where(can[b][:, None], -step, 0.0))
+        np.add.at(move, a, np.where(fresh[a][:, None], step, 0.0))
+        np.add.at(move, b, np.where(fresh[b][:, None], -step, 0.0))
         trial = np.clip(x + move, 0.0, tissue.size)
         x = np.where(inside(tissue, trial.T)[:, None], trial, x)
     if not first:
@@ -75,7 +74,7 @@ def mend_overlaps(tissue: Tissue, new: slice) -> list[Mended]:
     pairs = cKDTree(x).query_pairs(2 * TOUCHING * float(radius.max()), output_type="ndarray")
     d = np.sqrt(((x[pairs[:, 0]] - x[pairs[:, 1]]) ** 2).sum(axis=1))
     still = d < TOUCHING * (radius[pairs[:, 0]] + radius[pairs[:, 1]]) * 0.98
-    still &= can[pairs[:, 0]] | can[pairs[:, 1]]
+    still &= fresh[pairs[:, 0]] | fresh[pairs[:, 1]]
     cells.data["x"][:, : cells.n] = x.T
     name = tissue.names.kinds[int(cells["kind"][new.start])]
     moved = float(np.sqrt(((x - start) ** 2).sum(axis=1)).max())

@@ -96,9 +96,7 @@ def _brought(axes: list[Array | None], decay: Array, gain: Array, dt: float) -> 
     result = np.empty_like(gain)
     for s in range(len(gain)):
         own = [None if a is None else a[s] for a in axes]
-        size = decay[s] + sum(np.abs(a).sum(axis=1).max() for a in own if a is not None)
-        doublings = max(0, int(np.ceil(np.log2(max(size * dt / 0.1, 1.0)))))
-        h = dt / 2**doublings
+        doublings, h = _halved(own, decay[s], dt)
         term = total = h * gain[s]
         for k in range(2, 12):
             parts = sum(along(a, term, axis) for axis, a in enumerate(own) if a is not None)
@@ -113,6 +111,13 @@ def _brought(axes: list[Array | None], decay: Array, gain: Array, dt: float) -> 
             h *= 2
         result[s] = total
     return result
+
+
+def _halved(own: list[Array | None], decay: float, dt: float) -> tuple[int, float]:
+    """How often a step must be halved, and the step then, for the series of one substance to converge."""
+    size = decay + sum(np.abs(a).sum(axis=1).max() for a in own if a is not None)
+    doublings = max(0, int(np.ceil(np.log2(max(size * dt / 0.1, 1.0)))))
+    return doublings, dt / 2**doublings
 
 
 def exposure(
@@ -142,9 +147,7 @@ def _twice(axes: list[Array | None], decay: Array, gain: Array, dt: float) -> Ar
     result = np.empty_like(gain)
     for s in range(len(gain)):
         own = [None if a is None else a[s] for a in axes]
-        size = decay[s] + sum(np.abs(a).sum(axis=1).max() for a in own if a is not None)
-        doublings = max(0, int(np.ceil(np.log2(max(size * dt / 0.1, 1.0)))))
-        h = dt / 2**doublings
+        doublings, h = _halved(own, decay[s], dt)
         term = once = h * gain[s]
         twice = 0.5 * h * once
         for k in range(2, 12):
